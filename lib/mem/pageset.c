@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A set of pages.
+ *
+ * Theory of operation
+ *
+ * What the kernel reports is runs, in ascending order, and mostly few of them:
+ * so a set is an array of runs, and adding at its end costs what copying 16
+ * bytes costs. A set that has more than `limit` runs is dense, and then a
+ * compressed bitmap is smaller than runs: everything moves into segments of
+ * 2^32 pages (16 TiB of addresses each, so one or two for a process), a Roaring
+ * bitmap each: at most one bit a page and some. From then on `runs` is only a
+ * buffer of additions that are not in a segment yet.
+ *
+ *     runs:      [a,b) [c,d) [e,f)           sorted, disjoint, never touching
+ *     segments:  key 0x5 -> bitmap of page numbers & 0xffffffff
+ *                key 0x7 -> bitmap
+ *
+ * Invariants: either n_segments is 0 and `runs` is the set; or the set is the
+ * union of both, and every call but umem_pageset_add() settles `runs` into the
+ * segments first. Segments are ascending by key and never empty of a bitmap.
+ *
+ * The bitmap library aborts nothing and reports no lack of memory; on Linux
+ * with overcommit that is a process that is killed, not a wrong result.
+ */
+#include "lib/mem/pageset.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <roaring/roaring.h>
+
+#include "lib/base/attr.h"
+
+struct umem_pageset_segment {
+	uint64_t key;
+	roaring_bitmap_t *bits;
+};
+
+#define SEGMENT_PAGES (1ull << 32)
+
+static size_t limit_of(const struct umem_pageset *set)
+{
+	return set->limit ? set->limit : UMEM_PAGESET_LIMIT;
+}
+
+static void free_segments(struct umem_pageset *set)
+{
+	for (size_t i = 0; i < set->n_segments; i++)
+		roaring_bitmap_free(set->segments[i].bits);
+	free(set->segments);
+	set->segments = NULL;
+	set->n_segments = 0;
+}
+
+void umem_pageset_deinit(struct umem_pageset *set)
+{
+	free_segments(set);
+	umem_ranges_deinit(&set->runs);
+}
+
+void umem_pageset_clear(struct umem_pageset *set)
+{
+	free_segments(set);
+	umem_ranges_clear(&set->runs);
+}
+
+/* The segment of @key, made if @make; NULL if it is not there or memory is short. */
+static struct umem_pageset_segment *segment(struct umem_pageset *set, uint64_t key, bool make)
+{
+	struct umem_pageset_segment *more;
+	roaring_bitmap_t *bits;
+	size_t i = 0;
+
+	while (i < set->n_segments && set->segments[i].key < key)
+		i++;
+	if (i < set->n_segments && set->segments[i].key == key)
+		return &set->segments[i];
+	if (!make)
+		return NULL;
+	bits = roaring_bitmap_create();
+	if (!bits)
+		return NULL;
+	more = reallocarray(set->segments, set->n_segments + 1, sizeof(*more));
+	if (!more) {
+		roaring_bitmap_free(bits);
+		return NULL;
+	}
+	set->segments = more;
+	memmove(more + i + 1, more + i, (set->n_segments - i) * sizeof(*more));
+	more[i] = (struct umem_pageset_segment){ .key = key, .bits = bits };
+	set->n_segments++;
+	return &more[i];
+}
+
+/* Move the buffered runs into the segments; single pages go in batches. */
+static int spill(struct umem_pageset *set)
+{
+	uint32_t single[1024];
+	size_t n_single = 0;
+	struct umem_pageset_segment *seg = NULL;
+
+	for (size_t i = 0; i < set->runs.n; i++) {
+		uint64_t page = set->runs.v[i].start >> UMEM_PAGE_SHIFT;
+		uint64_t end = set->runs.v[i].end >> UMEM_PAGE_SHIFT;
+
+		while (page < end) {
+			uint64_t key = page / SEGMENT_PAGES;
+			uint64_t stop = umem_min_u64(end, (key + 1) * SEGMENT_PAGES);
+
+			if (n_single && (n_single == UMEM_ARRAY_LEN(single) || seg->key != key)) {
+				roaring_bitmap_add_many(seg->bits, n_single, single);
+				n_single = 0;
+			}
+			if (!seg || seg->key != key)
+				seg = segment(set, key, true);
+			if (!seg)
+				return -ENOMEM;
+			if (stop - page == 1)
+				single[n_single++] = (uint32_t)page;
+			else
+				roaring_bitmap_add_range_closed(seg->bits, (uint32_t)page,
+					(uint32_t)(stop - 1));
+			page = stop;
+		}
+	}
+	if (n_single)
+		roaring_bitmap_add_many(seg->bits, n_single, single);
+	umem_ranges_clear(&set->runs);
+	return 0;
+}
+
+/* After this the set is in one form: runs only, or segments only. */
+static int settle(struct umem_pageset *set)
+{
+	if (set->n_segments == 0 && set->runs.n <= limit_of(set))
+		return 0;
+	return spill(set);
+}
+
+int umem_pageset_add(struct umem_pageset *set, uint64_t start, uint64_t end)
+{
+	int r = umem_ranges_add(&set->runs, umem_align_down(start, UMEM_PAGE_BYTES),
+		umem_align_up(end, UMEM_PAGE_BYTES));
+
+	if (r < 0 || set->runs.n <= limit_of(set))
+		return r;
+	return spill(set);
+}
+
+int umem_pageset_add_ranges(struct umem_pageset *set, const struct umem_ranges *ranges)
+{
+	for (size_t i = 0; i < ranges->n; i++) {
+		int r = umem_pageset_add(set, ranges->v[i].start, ranges->v[i].end);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int umem_pageset_sub(struct umem_pageset *set, uint64_t start, uint64_t end)
+{
+	int r = settle(set);
+
+	if (r < 0)
+		return r;
+	start = umem_align_down(start, UMEM_PAGE_BYTES);
+	end = umem_align_up(end, UMEM_PAGE_BYTES);
+	if (set->n_segments == 0)
+		return umem_ranges_sub(&set->runs, start, end);
+
+	uint64_t page = start >> UMEM_PAGE_SHIFT, last = end >> UMEM_PAGE_SHIFT;
+
+	while (page < last) {
+		uint64_t key = page / SEGMENT_PAGES;
+		uint64_t stop = umem_min_u64(last, (key + 1) * SEGMENT_PAGES);
+		struct umem_pageset_segment *seg = segment(set, key, false);
+
+		if (seg)
+			roaring_bitmap_remove_range_closed(seg->bits, (uint32_t)page,
+				(uint32_t)(stop - 1));
+		page = stop;
+	}
+	return 0;
+}
+
+/* Put in (or take out) every run of @other, whatever its form. */
+static int by_runs(struct umem_pageset *set, struct umem_pageset *other,
+	int (*change)(struct umem_pageset *, uint64_t, uint64_t))
+{
+	struct umem_pageset_iter iter;
+	struct umem_range run;
+	int r = umem_pageset_walk(other, &iter);
+
+	if (r < 0)
+		return r;
+	while (r == 0 && umem_pageset_next(&iter, &run))
+		r = change(set, run.start, run.end);
+	umem_pageset_walk_end(&iter);
+	return r;
+}
+
+int umem_pageset_union(struct umem_pageset *set, struct umem_pageset *other)
+{
+	struct umem_ranges sum = { 0 };
+	int r;
+
+	if (set->n_segments || other->n_segments)
+		return by_runs(set, other, umem_pageset_add);
+	r = umem_ranges_union(&set->runs, &other->runs, &sum);
+	if (r < 0) {
+		umem_ranges_deinit(&sum);
+		return r;
+	}
+	umem_ranges_deinit(&set->runs);
+	set->runs = sum;
+	return settle(set);
+}
+
+int umem_pageset_subtract(struct umem_pageset *set, struct umem_pageset *other)
+{
+	struct umem_ranges rest = { 0 };
+	int r = settle(set);
+
+	if (r < 0)
+		return r;
+	if (umem_pageset_empty(set) || umem_pageset_empty(other))
+		return 0;
+	if (set->n_segments || other->n_segments)
+		return by_runs(set, other, umem_pageset_sub);
+	r = umem_ranges_subtract(&set->runs, &other->runs, &rest);
+	if (r < 0) {
+		umem_ranges_deinit(&rest);
+		return r;
+	}
+	umem_ranges_deinit(&set->runs);
+	set->runs = rest;
+	return 0;
+}
+
+int umem_pageset_keep(struct umem_pageset *set, const struct umem_ranges *ranges)
+{
+	uint64_t at = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < ranges->n && r == 0; i++) {
+		r = umem_pageset_sub(set, at, ranges->v[i].start);
+		at = ranges->v[i].end;
+	}
+	/* The highest page that an address can name is never mapped. */
+	return r < 0 ? r : umem_pageset_sub(set, at, UINT64_MAX - UMEM_PAGE_BYTES);
+}
+
+bool umem_pageset_has(struct umem_pageset *set, uint64_t addr)
+{
+	uint64_t page = addr >> UMEM_PAGE_SHIFT;
+	struct umem_pageset_segment *seg;
+
+	if (settle(set) < 0)
+		return true;
+	if (set->n_segments == 0)
+		return umem_ranges_has(&set->runs, addr);
+	seg = segment(set, page / SEGMENT_PAGES, false);
+	return seg && roaring_bitmap_contains(seg->bits, (uint32_t)page);
+}
+
+uint64_t umem_pageset_bytes(const struct umem_pageset *set)
+{
+	struct umem_pageset *self = (struct umem_pageset *)set;
+	uint64_t pages = 0;
+
+	/* Settling changes the form, not the set. */
+	if (set->n_segments && settle(self) < 0)
+		return 0;
+	for (size_t i = 0; i < set->n_segments; i++)
+		pages += roaring_bitmap_get_cardinality(set->segments[i].bits);
+	return set->n_segments ? pages << UMEM_PAGE_SHIFT : umem_ranges_bytes(&set->runs);
+}
+
+bool umem_pageset_empty(const struct umem_pageset *set)
+{
+	if (set->runs.n)
+		return false;
+	for (size_t i = 0; i < set->n_segments; i++)
+		if (!roaring_bitmap_is_empty(set->segments[i].bits))
+			return false;
+	return true;
+}
+
+size_t umem_pageset_memory(const struct umem_pageset *set)
+{
+	size_t bytes = set->runs.room * sizeof(*set->runs.v);
+
+	for (size_t i = 0; i < set->n_segments; i++)
+		bytes += sizeof(*set->segments) +
+			roaring_bitmap_size_in_bytes(set->segments[i].bits);
+	return bytes;
+}
+
+int umem_pageset_walk(struct umem_pageset *set, struct umem_pageset_iter *ret_iter)
+{
+	int r = settle(set);
+
+	if (r < 0)
+		return r;
+	*ret_iter = (struct umem_pageset_iter){ .set = set };
+	return 0;
+}
+
+/* Next page number of the bitmaps, or false. */
+static bool next_page(struct umem_pageset_iter *it, uint64_t *ret_page)
+{
+	while (it->i_batch == it->n_batch) {
+		if (!it->inner) {
+			if (it->at == it->set->n_segments)
+				return false;
+			it->inner = roaring_create_iterator(it->set->segments[it->at].bits);
+		}
+		it->i_batch = 0;
+		it->n_batch = roaring_read_uint32_iterator(it->inner, it->batch,
+			UMEM_ARRAY_LEN(it->batch));
+		if (it->n_batch == 0) {
+			roaring_free_uint32_iterator(it->inner);
+			it->inner = NULL;
+			it->at++;
+		}
+	}
+	*ret_page = it->set->segments[it->at].key * SEGMENT_PAGES + it->batch[it->i_batch++];
+	return true;
+}
+
+bool umem_pageset_next(struct umem_pageset_iter *it, struct umem_range *ret_run)
+{
+	uint64_t page;
+
+	if (it->set->n_segments == 0) {
+		if (it->at == it->set->runs.n)
+			return false;
+		*ret_run = it->set->runs.v[it->at++];
+		return true;
+	}
+	while (next_page(it, &page)) {
+		uint64_t start = page << UMEM_PAGE_SHIFT;
+		struct umem_range done = it->pending;
+
+		if (done.end == start && done.end > done.start) {
+			it->pending.end += UMEM_PAGE_BYTES;
+			continue;
+		}
+		it->pending = (struct umem_range){ start, start + UMEM_PAGE_BYTES };
+		if (done.end > done.start) {
+			*ret_run = done;
+			return true;
+		}
+	}
+	if (it->pending.end <= it->pending.start)
+		return false;
+	*ret_run = it->pending;
+	it->pending = (struct umem_range){ 0 };
+	return true;
+}
+
+void umem_pageset_walk_end(struct umem_pageset_iter *it)
+{
+	if (it->inner)
+		roaring_free_uint32_iterator(it->inner);
+	it->inner = NULL;
+}
