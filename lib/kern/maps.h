@@ -5,8 +5,11 @@
  *
  * A list is read whole into a reusable buffer. The kernel does not give one
  * consistent moment: mappings may come and go while the list is read, so a
- * caller treats it as a hint that later calls confirm. The descriptor stays
- * with the memory it was opened on; when that is gone the list is empty.
+ * caller treats it as a hint that later calls confirm. It is always ascending
+ * and disjoint; where the kernel's answers overlap, the later one holds. The
+ * descriptor stays with the memory it was opened on; when that is gone (exit,
+ * exec) the list is empty. Nothing here blocks, beyond waiting for the lock of
+ * the target's address space.
  */
 #ifndef UMEM_KERN_MAPS_H
 #define UMEM_KERN_MAPS_H
@@ -29,9 +32,10 @@
  *                   was read, which does not tell.
  * @dev_major, @dev_minor: of the backing file.
  * @flags: UMEM_VMA_*.
- * @name: path or "[heap]" and the like, "" where there is none; a path of a
- *        deleted file ends in " (deleted)". Escapes of the text (\012, \134) are undone.
- *        Lives as long as the list is not read again.
+ * @name: path or "[heap]" and the like, "" where there is none, "//too-long"
+ *        where the kernel will not tell it; a path of a deleted file ends in
+ *        " (deleted)". The one escape of the text (\012, a newline) is undone.
+ *        Lives until the list is read again.
  */
 struct umem_vma {
 	uint64_t start;
@@ -68,17 +72,20 @@ enum umem_maps_method {
 	UMEM_MAPS_TEXT,
 };
 
-/** umem_maps_open - /proc/@pid/maps. Return: 0, -ENOENT, -ESRCH, -EACCES, -EPERM. */
+/** umem_maps_open - /proc/@pid/maps. Return: 0, -ENOENT, -ESRCH, -EACCES, -EPERM, -EMFILE. */
 int umem_maps_open(int pid, int *ret_fd);
 
 /**
  * umem_maps_read - read the whole list anew.
  * @fd: of umem_maps_open(), or any file with such text (then TEXT).
- * @maps: overwritten; what it held is reused.
+ * @maps: overwritten; what it held is reused. Empty on failure.
+ *
+ * The position of @fd is neither used nor moved. The kernel's gate page
+ * ([vsyscall]) is not listed.
  *
  * Return: 0 (an empty list when the memory is gone), -ENOTTY when QUERY is
  * asked for and the kernel lacks it, -EBADMSG for text that is not one of
- * maps, -ENOMEM, -ESRCH.
+ * maps, -ENOMEM, or -errno of pread(2).
  */
 int umem_maps_read(int fd, enum umem_maps_method method, struct umem_maps *maps);
 
@@ -87,10 +94,11 @@ void umem_maps_deinit(struct umem_maps *maps);
 
 /**
  * umem_maps_parse_line - one line of the text; the parser that is fuzzed.
- * @line: without its newline.
+ * @line: without its newline; no byte is trusted.
  * @name: buffer for the unescaped name, at least @len_bytes + 1 bytes.
  *
- * Return: true and *@ret_vma with @name as its name, or false.
+ * Return: true and *@ret_vma with @name as its name; or false, *@ret_vma
+ * untouched.
  */
 bool umem_maps_parse_line(const char *line, size_t len_bytes, char *name,
 	struct umem_vma *ret_vma);
