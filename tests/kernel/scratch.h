@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Scratch memory, userfaultfds and scans for the programs that prove one
+ * promise of the kernel each.
+ *
+ * Everything here ends the test when it cannot do its work: a missing feature
+ * skips, anything else fails. Scans are raw (no wrapper's policy between the
+ * test and the kernel).
+ */
+#ifndef TESTS_KERNEL_SCRATCH_H
+#define TESTS_KERNEL_SCRATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/types.h>
+
+#include "lib/kern/pagemap.h"
+#include "lib/kern/uapi.h"
+#include "lib/kern/uffd.h"
+#include "tests/lib/harness.h"
+
+#define K_PAGE 4096ul
+#define K_HUGE (2ul << 20)
+
+/** K_TRACK - the features of a tracker that needs no fault handler. */
+#define K_TRACK                                                      \
+	(UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED |       \
+		UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
+
+/** k_uffd - a userfaultfd of our memory with @features; skips when one is missing. */
+int k_uffd(uint64_t features);
+
+/** k_pagemap - our own pagemap, of the process that asks. */
+int k_pagemap(void);
+
+/** k_map - mmap(2) that must succeed; @flags without MAP_ANONYMOUS need @fd. */
+char *k_map(size_t len, int flags, int fd);
+
+/** k_anon - private anonymous memory without huge pages. */
+char *k_anon(size_t len);
+
+/** k_anon_huge - private anonymous memory at a 2 MiB boundary, huge pages welcome. */
+char *k_anon_huge(size_t len);
+
+/** k_memfd - a memfd of @len bytes. */
+int k_memfd(size_t len);
+
+/** k_file - an unlinked file of @n_pages pattern pages on a disk file system. */
+int k_file(size_t n_pages);
+
+/** k_touch - write one byte in each page of [@at, @at + @len). */
+void k_touch(char *at, size_t len, char value);
+
+/** k_register - register for write protection. Return: 0 or -errno. */
+int k_register(int uffd, const void *at, size_t len);
+
+/**
+ * k_scan - one raw PAGEMAP_SCAN for exactly @all, returning @wanted.
+ * @ret_walk_end: may be NULL.
+ *
+ * Return: number of ranges, or -errno.
+ */
+long k_scan(int pm, uint64_t flags, const void *at, size_t len, uint64_t all, uint64_t wanted,
+	struct page_region *vec, size_t n_vec, uint64_t *ret_walk_end);
+
+/** k_collect - report and arm again what is WRITTEN. Return: pages reported. */
+size_t k_collect(int pm, const void *at, size_t len);
+
+/** k_written - pages that are WRITTEN; changes nothing. */
+size_t k_written(int pm, const void *at, size_t len);
+
+/** k_count - pages that have all bits of @all; changes nothing. */
+size_t k_count(int pm, const void *at, size_t len, uint64_t all);
+
+/** k_bits - every PAGE_IS_* of one page; changes nothing. */
+uint64_t k_bits(int pm, const void *at);
+
+/** k_word - the classic pagemap word of one page. */
+uint64_t k_word(int pm, const void *at);
+
+/** k_status_kb - a field of /proc/self/status, in kB; 0 where there is none. */
+uint64_t k_status_kb(const char *field);
+
+/** k_smaps_kb - a field of the mapping of /proc/self/smaps that holds @at, in kB. */
+uint64_t k_smaps_kb(const void *at, const char *field);
+
+/** k_read_u64 - a number from a file. Return: false when it cannot be read. */
+bool k_read_u64(const char *path, uint64_t *ret_value);
+
+/** k_write_text - write @text to a file. Return: 0 or -errno. */
+int k_write_text(const char *path, const char *text);
+
+/**
+ * k_hugepages - have @n more 2 MiB pages in the pool until this program ends;
+ * skips when the kernel cannot give them.
+ */
+void k_hugepages(unsigned n);
+
+/**
+ * k_zram_swap - swap on a new zram device until this program ends (also by a
+ * failure or SIGTERM); skips without zram.
+ */
+void k_zram_swap(uint64_t size_bytes);
+
+/** k_fact - print a measured fact. */
+void k_fact(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#endif
