@@ -126,7 +126,7 @@ static int look_at_thread(int pid, int tid, struct umem_inject_census *census)
 	if (stat.state == 'Z' || stat.state == 'X')
 		return 0;
 	census->n_alive++;
-	thread.cpu = stat.last_cpu;
+	thread.cpu = stat.state == 'R' ? -1 : stat.last_cpu;
 	thread.rank = rank_thread(pid, tid, stat.state);
 	if (thread.rank == RANK_NEVER) {
 		census->stuck_tid = tid;

@@ -18,7 +18,7 @@
 /**
  * struct umem_inject_thread - a thread that might be used.
  * @tid: its id.
- * @cpu: processor it ran on last, or -1.
+ * @cpu: processor that it sleeps on, or -1 when it runs.
  * @rank: smaller is better; see rank_thread() in inject_find.c.
  */
 struct umem_inject_thread {
