@@ -31,6 +31,28 @@
 #define UFFD_USER_MODE_ONLY 1
 #endif
 
+/* userfaultfd: ioctls since 6.6 (poison) and 6.8 (move) */
+#ifndef UFFDIO_POISON
+struct uffdio_poison {
+	struct uffdio_range range;
+	__u64 mode;
+	__s64 updated;
+};
+
+#define UFFDIO_POISON _IOWR(0xaa, 0x08, struct uffdio_poison)
+#endif
+#ifndef UFFDIO_MOVE
+struct uffdio_move {
+	__u64 dst;
+	__u64 src;
+	__u64 len;
+	__u64 mode;
+	__s64 move;
+};
+
+#define UFFDIO_MOVE _IOWR(0xaa, 0x05, struct uffdio_move)
+#endif
+
 /* PAGEMAP_SCAN, since 6.7 */
 #ifndef PAGEMAP_SCAN
 struct page_region {
@@ -152,5 +174,7 @@ _Static_assert(UFFDIO_UNREGISTER == 0x8010aa01, "UFFDIO_UNREGISTER");
 _Static_assert(UFFDIO_WAKE == 0x8010aa02, "UFFDIO_WAKE");
 _Static_assert(UFFDIO_COPY == 0xc028aa03, "UFFDIO_COPY");
 _Static_assert(UFFDIO_WRITEPROTECT == 0xc018aa06, "UFFDIO_WRITEPROTECT");
+_Static_assert(UFFDIO_POISON == 0xc020aa08, "UFFDIO_POISON");
+_Static_assert(UFFDIO_MOVE == 0xc028aa05, "UFFDIO_MOVE");
 
 #endif
