@@ -301,11 +301,28 @@ size_t umem_pageset_memory(const struct umem_pageset *set)
 
 int umem_pageset_walk(struct umem_pageset *set, struct umem_pageset_iter *ret_iter)
 {
+	return umem_pageset_walk_from(set, 0, ret_iter);
+}
+
+int umem_pageset_walk_from(struct umem_pageset *set, uint64_t addr,
+	struct umem_pageset_iter *ret_iter)
+{
+	uint64_t page = addr >> UMEM_PAGE_SHIFT;
+	size_t at = 0;
 	int r = settle(set);
 
 	if (r < 0)
 		return r;
-	*ret_iter = (struct umem_pageset_iter){ .set = set };
+	if (set->n_segments == 0)
+		at = umem_ranges_find(&set->runs, addr);
+	else
+		while (at < set->n_segments && set->segments[at].key < page / SEGMENT_PAGES)
+			at++;
+	*ret_iter = (struct umem_pageset_iter){
+		.set = set,
+		.at = at,
+		.from = page << UMEM_PAGE_SHIFT,
+	};
 	return 0;
 }
 
@@ -316,7 +333,12 @@ static bool next_page(struct umem_pageset_iter *it, uint64_t *ret_page)
 		if (!it->inner) {
 			if (it->at == it->set->n_segments)
 				return false;
-			it->inner = roaring_create_iterator(it->set->segments[it->at].bits);
+			const struct umem_pageset_segment *seg = &it->set->segments[it->at];
+
+			it->inner = roaring_create_iterator(seg->bits);
+			if (seg->key == (it->from >> UMEM_PAGE_SHIFT) / SEGMENT_PAGES)
+				roaring_move_uint32_iterator_equalorlarger(it->inner,
+					(uint32_t)(it->from >> UMEM_PAGE_SHIFT));
 		}
 		it->i_batch = 0;
 		it->n_batch = roaring_read_uint32_iterator(it->inner, it->batch,
@@ -339,6 +361,7 @@ bool umem_pageset_next(struct umem_pageset_iter *it, struct umem_range *ret_run)
 		if (it->at == it->set->runs.n)
 			return false;
 		*ret_run = it->set->runs.v[it->at++];
+		ret_run->start = umem_max_u64(ret_run->start, it->from);
 		return true;
 	}
 	while (next_page(it, &page)) {

@@ -48,6 +48,7 @@ struct umem_pageset_iter {
 	uint32_t n_batch;
 	uint32_t i_batch;
 	struct umem_range pending;
+	uint64_t from;
 };
 
 /** umem_pageset_deinit - free what the set owns and make it empty; @limit stays. */
@@ -96,6 +97,10 @@ size_t umem_pageset_memory(const struct umem_pageset *set);
  * Every walk that began is ended by umem_pageset_walk_end().
  */
 int umem_pageset_walk(struct umem_pageset *set, struct umem_pageset_iter *ret_iter);
+
+/** umem_pageset_walk_from - begin a walk at the first run that ends past @addr (cut off before @addr). */
+int umem_pageset_walk_from(struct umem_pageset *set, uint64_t addr,
+	struct umem_pageset_iter *ret_iter);
 
 /** umem_pageset_next - the next run. Return: false at the end. */
 bool umem_pageset_next(struct umem_pageset_iter *iter, struct umem_range *ret_run);

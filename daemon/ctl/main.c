@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* umemctl: the command for operators. */
+#include <getopt.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/ctl/ctl.h"
+
+static const struct ctl_verb verbs[] = {
+	{ "dirty", "PID", "dirty tracking, round after round", cmd_dirty },
+};
+
+#define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
+
+static void print_help(FILE *out)
+{
+	fputs("umemctl [--json] [-q] VERB ...\n\n"
+	      "Sees and manages the memory of running processes from user space.\n\n",
+		out);
+	for (size_t i = 0; i < N_VERBS; i++)
+		fprintf(out, "  %-8s %-14s %s\n", verbs[i].name, verbs[i].usage, verbs[i].summary);
+	fputs("\n  --json      one JSON object a line instead of a table\n"
+	      "  -q          no hints and no progress on stderr\n"
+	      "  --embedded  do the work in this process (always so, for now)\n"
+	      "  --help      this; 'umemctl VERB --help' tells the verb's options\n"
+	      "  --version   the version\n\n"
+	      "Exit status: 0 done, 1 failed, 2 usage, 3 target gone, 4 the kernel lacks a\n"
+	      "feature, 5 not permitted. See umemctl(1).\n",
+		out);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ "quiet", no_argument, NULL, 'q' },
+		{ "embedded", no_argument, NULL, 'e' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'v' },
+		{ 0 },
+	};
+	struct ctl_options options = { 0 };
+	int opt;
+
+	/* A reader that went away is an error of the next write, and we detach cleanly. */
+	signal(SIGPIPE, SIG_IGN);
+	while ((opt = getopt_long(argc, argv, "+qh", longs, NULL)) != -1) {
+		switch (opt) {
+		case 'j':
+			options.json = true;
+			break;
+		case 'q':
+			options.quiet = true;
+			break;
+		case 'e':
+			break;
+		case 'h':
+			print_help(stdout);
+			return CTL_DONE;
+		case 'v':
+			puts("umemctl " UMEMD_VERSION);
+			return CTL_DONE;
+		default:
+			fputs("Try 'umemctl --help'.\n", stderr);
+			return CTL_USAGE;
+		}
+	}
+	if (optind == argc) {
+		print_help(stderr);
+		return CTL_USAGE;
+	}
+	for (size_t i = 0; i < N_VERBS; i++) {
+		if (strcmp(argv[optind], verbs[i].name) == 0) {
+			int first = optind;
+
+			optind = 0; /* getopt starts anew, with the verb as program name */
+			return verbs[i].run(&options, argc - first, argv + first);
+		}
+	}
+	fprintf(stderr, "umemctl: there is no verb \"%s\"\nTry 'umemctl --help'.\n", argv[optind]);
+	return CTL_USAGE;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Inside of a target (see <umemd/target.h>): the descriptors through which a
+ * process's memory is reached, and its address space.
+ */
+#ifndef UMEM_MEM_TARGET_H
+#define UMEM_MEM_TARGET_H
+
+#include <stdbool.h>
+
+#include <umemd/target.h>
+
+#include "lib/base/attr.h"
+#include "lib/base/ranges.h"
+#include "lib/kern/feat.h"
+#include "lib/mem/space.h"
+
+/**
+ * struct umem_target - one process.
+ * @pid: its id, valid as long as @pidfd has not exited.
+ * @tid: a thread that had its memory when we came; @pid unless that one ended.
+ * @pidfd: its identity.
+ * @proc_fd: directory /proc/PID.
+ * @maps_fd, @pagemap_fd: bound to the memory it had when we came.
+ * @uffd: asynchronous write-protect userfaultfd of that memory, or -1.
+ * @stop_ns: how long attaching stopped it.
+ * @adopted: the userfaultfd was handed in; only @managed may be touched.
+ * @managed: what may be managed; empty means all.
+ * @feats: what the kernel can do, as far as probed and overridden.
+ * @space: its regions.
+ */
+struct umem_target {
+	int pid;
+	int tid;
+	int pidfd;
+	int proc_fd;
+	int maps_fd;
+	int pagemap_fd;
+	int uffd;
+	uint64_t stop_ns;
+	bool adopted;
+	struct umem_ranges managed;
+	struct umem_feats feats;
+	struct umem_space space;
+};
+
+UMEM_DEFINE_CLEANUP(struct umem_target, umem_target_free)
+
+/**
+ * umem_target_open - everything of a target but a userfaultfd: for looking
+ * only, the target is not stopped. Arguments and codes as umem_target_attach().
+ */
+int umem_target_open(int pid, const struct umem_attach_options *options,
+	struct umem_target **ret_target, struct umem_note *note);
+
+/**
+ * umem_target_refresh - read the live map into @space.
+ * @appeared, @vanished: as umem_space_refresh().
+ *
+ * Return: 0, UMEM_GONE (exited, or another program was executed), -errno.
+ */
+int umem_target_refresh(struct umem_target *target, struct umem_ranges *appeared,
+	struct umem_ranges *vanished, struct umem_note *note);
+
+/** umem_target_gone - has the process ended? (An exec shows in umem_target_refresh().) */
+bool umem_target_gone(const struct umem_target *target);
+
+#endif

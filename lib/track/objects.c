@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The shared objects of a target: what was punched or truncated.
+ *
+ * Theory of operation
+ *
+ * Punching a hole into armed shmem (fallocate, MADV_REMOVE, ftruncate) zaps
+ * the page-table entry but leaves the write-protect mark, so a scan calls the
+ * page clean although its content went from data to zeros. What tells is the
+ * file: a page that was data and is a hole now was punched.
+ *
+ * Asking a file for its extents costs 20 ns a page, twenty times a scan. It is
+ * only done when the file's times moved: every punch, truncate and write(2)
+ * sets mtime and ctime. (So do page faults by stores; then the extents are
+ * read for nothing, which is only slow.) A stamp that is so fresh that another
+ * change could carry the same time is not trusted, see umem_filecache_same().
+ *
+ * The stamp is taken before the extents are read: a change in between makes
+ * the next stamp differ. A page that was punched and written again is seen by
+ * the scan. A page that was punched and then only read within one round gets a
+ * zeroed page under the old mark and is seen by neither: that goes into what
+ * a watch assumes.
+ */
+#include "lib/track/objects.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/fd.h"
+
+static void drop(struct umem_object *object)
+{
+	object->fd = umem_fd_close(object->fd);
+	umem_pageset_deinit(&object->data);
+}
+
+void umem_objects_deinit(struct umem_objects *objects)
+{
+	for (size_t i = 0; i < objects->n; i++)
+		drop(&objects->v[i]);
+	free(objects->v);
+	*objects = (struct umem_objects){ 0 };
+}
+
+struct umem_object *umem_objects_find(const struct umem_objects *objects,
+	const struct umem_region *region)
+{
+	for (size_t i = 0; i < objects->n; i++) {
+		struct umem_object *o = &objects->v[i];
+
+		if (o->inode == region->inode && o->dev_major == region->dev_major &&
+			o->dev_minor == region->dev_minor)
+			return o;
+	}
+	return NULL;
+}
+
+static int add_object(struct umem_objects *objects, const struct umem_target *target,
+	const struct umem_region *region, struct umem_object **ret_object)
+{
+	struct umem_object *o;
+
+	if (objects->n == objects->room) {
+		size_t room = objects->room ? objects->room * 2 : 8;
+		struct umem_object *v = reallocarray(objects->v, room, sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		objects->v = v;
+		objects->room = room;
+	}
+	o = &objects->v[objects->n++];
+	*o = (struct umem_object){
+		.dev_major = region->dev_major,
+		.dev_minor = region->dev_minor,
+		.inode = region->inode,
+		.fd = -1,
+	};
+	o->error = umem_filecache_open_mapping(target->tid, region->start, region->end,
+		O_RDONLY, &o->fd);
+	if (o->error == 0)
+		o->error = umem_filecache_stamp(o->fd, &o->stamp);
+	*ret_object = o;
+	return 0;
+}
+
+/* File offsets of @from, as addresses of @region, into @to. */
+static int project(const struct umem_region *region, const struct umem_ranges *from,
+	struct umem_ranges *to)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < from->n && r == 0; i++)
+		r = umem_ranges_add(to, from->v[i].start - region->offset + region->start,
+			from->v[i].end - region->offset + region->start);
+	return r;
+}
+
+int umem_objects_watch(struct umem_objects *objects, const struct umem_target *target,
+	const struct umem_region *region, const struct umem_range *piece,
+	struct umem_ranges *data)
+{
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges extents = { 0 };
+	struct umem_object *o = umem_objects_find(objects, region);
+	uint64_t first = piece->start - region->start + region->offset;
+	int r = 0;
+
+	if (!o)
+		r = add_object(objects, target, region, &o);
+	if (r == 0)
+		r = o->error;
+	if (r == 0)
+		r = umem_filecache_extents(o->fd, first, first + (piece->end - piece->start),
+			&extents);
+	if (r < 0) {
+		if (o)
+			o->error = r;
+		return r;
+	}
+	r = umem_pageset_add_ranges(&o->data, &extents);
+	return r < 0 ? r : project(region, &extents, data);
+}
+
+/* The watched file offsets of @o, over all regions that map it. */
+static int watched_offsets(const struct umem_object *o, const struct umem_space *space,
+	const struct umem_ranges *watched, struct umem_ranges *ret_offsets)
+{
+	for (size_t i = 0; i < watched->n; i++) {
+		const struct umem_range *w = &watched->v[i];
+
+		for (size_t k = umem_space_first(space, w->start);
+			k < space->n && space->v[k].start < w->end; k++) {
+			const struct umem_region *g = &space->v[k];
+			uint64_t start = umem_max_u64(g->start, w->start);
+			uint64_t end = umem_min_u64(g->end, w->end);
+			int r;
+
+			if (g->inode != o->inode || g->dev_major != o->dev_major ||
+				g->dev_minor != o->dev_minor || !umem_kind_shared(g->kind))
+				continue;
+			r = umem_ranges_add(ret_offsets, start - g->start + g->offset,
+				end - g->start + g->offset);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+/* Pages of file offsets @gone, at every watched address that shows them. */
+static int project_gone(struct umem_pageset *gone, const struct umem_object *o,
+	struct umem_space *space, const struct umem_ranges *watched,
+	struct umem_pageset *punched)
+{
+	for (size_t k = 0; k < space->n; k++) {
+		const struct umem_region *g = &space->v[k];
+		struct umem_pageset_iter it;
+		struct umem_range run;
+		int r;
+
+		if (g->inode != o->inode || g->dev_major != o->dev_major ||
+			g->dev_minor != o->dev_minor || !umem_kind_shared(g->kind) ||
+			!umem_ranges_overlaps(watched, g->start, g->end))
+			continue;
+
+		uint64_t last = g->offset + (g->end - g->start);
+
+		r = umem_pageset_walk_from(gone, g->offset, &it);
+		if (r < 0)
+			return r;
+		while (r == 0 && umem_pageset_next(&it, &run) && run.start < last)
+			r = umem_pageset_add(punched, run.start - g->offset + g->start,
+				umem_min_u64(run.end, last) - g->offset + g->start);
+		umem_pageset_walk_end(&it);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Look at one object. Return: 0, -ENOMEM; anything else is kept in its @error. */
+static int collect_one(struct umem_object *o, struct umem_space *space,
+	const struct umem_ranges *offsets, const struct umem_ranges *watched,
+	struct umem_pageset *punched)
+{
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges extents = { 0 };
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset now = { 0 };
+	struct umem_file_stamp stamp;
+	int r = umem_filecache_stamp(o->fd, &stamp);
+
+	if (r == 0 && umem_filecache_same(&o->stamp, &stamp))
+		return 0;
+	for (size_t i = 0; i < offsets->n && r == 0; i++)
+		r = umem_filecache_extents(o->fd, offsets->v[i].start, offsets->v[i].end,
+			&extents);
+	if (r == 0)
+		r = umem_pageset_add_ranges(&now, &extents);
+	/* What is left of the old data has no data under it any more. */
+	if (r == 0)
+		r = umem_pageset_keep(&o->data, offsets);
+	if (r == 0)
+		r = umem_pageset_subtract(&o->data, &now);
+	if (r == 0)
+		r = project_gone(&o->data, o, space, watched, punched);
+	if (r < 0) {
+		o->error = r;
+		return r == -ENOMEM ? r : 0;
+	}
+	umem_pageset_deinit(&o->data);
+	o->data = now;
+	now = (struct umem_pageset){ 0 };
+	o->stamp = stamp;
+	return 0;
+}
+
+/* Say for every region of an object that it cannot be asked. */
+static int cannot_ask(const struct umem_object *o, const struct umem_space *space,
+	const struct umem_ranges *watched, struct umem_reasons *why)
+{
+	int r = 0;
+
+	for (size_t k = 0; k < space->n && r == 0; k++) {
+		const struct umem_region *g = &space->v[k];
+
+		if (g->inode == o->inode && g->dev_major == o->dev_major &&
+			g->dev_minor == o->dev_minor && umem_kind_shared(g->kind) &&
+			umem_ranges_overlaps(watched, g->start, g->end))
+			r = umem_reasons_add(why, g->start, g->end,
+				"holes punched in it cannot be seen: opening the file behind "
+				"it: %s%s", strerror(-o->error),
+				o->error == -EPERM ? " (needs CAP_CHECKPOINT_RESTORE)" : "");
+	}
+	return r;
+}
+
+int umem_objects_collect(struct umem_objects *objects, struct umem_target *target,
+	const struct umem_ranges *watched, struct umem_pageset *punched,
+	struct umem_reasons *why)
+{
+	size_t kept = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < objects->n && r == 0; i++) {
+		UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges offsets = { 0 };
+		struct umem_object *o = &objects->v[i];
+
+		r = watched_offsets(o, &target->space, watched, &offsets);
+		if (r < 0)
+			break;
+		o->used = offsets.n > 0;
+		if (o->used && o->error == 0)
+			r = collect_one(o, &target->space, &offsets, watched, punched);
+		if (o->used && o->error != 0 && r == 0)
+			r = cannot_ask(o, &target->space, watched, why);
+	}
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < objects->n; i++) {
+		if (objects->v[i].used)
+			objects->v[kept++] = objects->v[i];
+		else
+			drop(&objects->v[i]);
+	}
+	objects->n = kept;
+	return 0;
+}
+
+size_t umem_objects_memory(const struct umem_objects *objects)
+{
+	size_t bytes = objects->room * sizeof(*objects->v);
+
+	for (size_t i = 0; i < objects->n; i++)
+		bytes += umem_pageset_memory(&objects->v[i].data);
+	return bytes;
+}

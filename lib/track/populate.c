@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Finding populated pages where nothing is armed, and arming around them.
+ *
+ * Theory of operation
+ *
+ * Order: look (which pages are there), arm the blocks around them, look again
+ * in those blocks. A page that is written between the first look and the
+ * arming is protected with its new content in it; the second look finds it.
+ * A page that is written after the arming is reported twice at worst.
+ *
+ *     look 1      x..x....|........|..x.....      x: populated
+ *     blocks      [       )        [       )      2 MiB each: one page table
+ *     arm         mmmmmmmm         mmmmmmmm       protected or marked
+ *     look 2      x..xx...         ..x.....
+ *
+ * What is content depends on what the address showed before anything was
+ * mapped: zeros for anonymous memory (so the shared zero page is no change),
+ * the file for a private file mapping (so a page of the page cache is none),
+ * the object's bytes for shared memory. There a first touch proves nothing,
+ * neither read nor write: so all that the object holds data for is armed from
+ * the start, and a page that comes up where the object had a hole was zeros
+ * before; it is read, and only reported if it is no longer.
+ *
+ * A page that is swapped out between look 1 and look 2 looks like a mark; the
+ * raw pagemap word tells, and where that is hidden (no CAP_SYS_ADMIN), all
+ * marks count as content. Without a swap area there is no such page.
+ */
+#include "lib/track/wp_async.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "lib/kern/pagemap.h"
+#include "lib/kern/procmem.h"
+#include "lib/kern/swapdev.h"
+
+#define BLOCK_BYTES (2ull << 20)
+
+/* Blocks that lie closer than this are armed as one: 4 page tables between them. */
+#define JOIN_BYTES (4 * BLOCK_BYTES)
+
+#define LOOK_WANTED (PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_PFNZERO | PAGE_IS_FILE)
+
+/* Is a page with these categories content that a report has to name? */
+static bool is_content(const struct umem_region *region, uint64_t categories, bool fresh)
+{
+	if (categories & PAGE_IS_SWAPPED)
+		return true;
+	if (region->kind == UMEM_KIND_ANON)
+		return !(categories & PAGE_IS_PFNZERO);
+	if (region->kind == UMEM_KIND_FILE_PRIVATE)
+		return fresh || !(categories & PAGE_IS_FILE);
+	return true;
+}
+
+/* One look at @piece: content to @found, the blocks of all that is there to @blocks. */
+static int look(struct umem_wp_async *self, const struct umem_region *region,
+	const struct umem_range *piece, bool fresh, uint64_t any, struct umem_pageset *found,
+	struct umem_ranges *blocks)
+{
+	uint64_t block = umem_max_u64(BLOCK_BYTES, region->page_size_bytes);
+	struct umem_scan scan = {
+		.at = piece->start,
+		.end = piece->end,
+		.any = any,
+		.wanted = LOOK_WANTED,
+	};
+
+	while (scan.at < scan.end) {
+		size_t n;
+		int r = umem_pagemap_scan(self->base.target->pagemap_fd, &scan, self->vec,
+			self->n_vec, &n);
+
+		for (size_t i = 0; i < n && r == 0; i++) {
+			const struct page_region *run = &self->vec[i];
+			bool content = is_content(region, run->categories, fresh);
+
+			if (content)
+				r = umem_pageset_add(found, run->start, run->end);
+			/* Page cache under a private mapping needs no block of its own. */
+			if (r == 0 && blocks && is_content(region, run->categories, false))
+				r = umem_ranges_add(blocks,
+					umem_max_u64(piece->start,
+						umem_align_down(run->start, block)),
+					umem_min_u64(piece->end,
+						umem_align_up(run->end, block)));
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Join blocks that are near each other. */
+static void join(struct umem_ranges *blocks)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < blocks->n; i++) {
+		if (n && blocks->v[i].start - blocks->v[n - 1].end <= JOIN_BYTES)
+			blocks->v[n - 1].end = blocks->v[i].end;
+		else
+			blocks->v[n++] = blocks->v[i];
+	}
+	blocks->n = n;
+}
+
+/* Pages of @block that are swapped but were not found by the first look. */
+static int look_swapped(struct umem_wp_async *self, const struct umem_range *block,
+	struct umem_pageset *before, struct umem_pageset *out)
+{
+	uint64_t words[512];
+	int r = 0;
+
+	for (uint64_t at = block->start; at < block->end && r == 0;) {
+		size_t want = (size_t)umem_min_u64(UMEM_ARRAY_LEN(words),
+			(block->end - at) >> UMEM_PAGE_SHIFT), n;
+
+		r = umem_pagemap_words(self->base.target->pagemap_fd, at, words, want, &n);
+		if (r < 0 || n == 0)
+			break;
+		for (size_t i = 0; i < n && r == 0; i++, at += UMEM_PAGE_BYTES) {
+			if ((words[i] & UMEM_PM_SWAPPED) && !(words[i] & UMEM_PM_GUARD) &&
+				UMEM_PM_SWAP_TYPE(words[i]) != UMEM_PM_MARKER_TYPE &&
+				!umem_pageset_has(before, at))
+				r = umem_pageset_add(out, at, at + UMEM_PAGE_BYTES);
+		}
+	}
+	return r;
+}
+
+/* Pages of [start, end) that hold only zeros go to @zeros; what cannot be read is not zero. */
+static int find_zeros(const struct umem_target *target, uint64_t start, uint64_t end,
+	struct umem_pageset *zeros)
+{
+	static const char zero[UMEM_PAGE_BYTES];
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges holes = { 0 };
+	char bytes[16 * UMEM_PAGE_BYTES];
+	int r = 0;
+
+	for (uint64_t at = start; at < end && r == 0;) {
+		struct umem_range run = { at, umem_min_u64(end, at + sizeof(bytes)) };
+
+		umem_ranges_clear(&holes);
+		r = umem_procmem_read(target->tid, -1, UMEM_PROCMEM_READV, &run, 1, bytes, &holes);
+		for (; at < run.end && r == 0; at += UMEM_PAGE_BYTES)
+			if (!umem_ranges_has(&holes, at) &&
+				memcmp(bytes + (at - run.start), zero, sizeof(zero)) == 0)
+				r = umem_pageset_add(zeros, at, at + UMEM_PAGE_BYTES);
+	}
+	/* Without the right to read, nothing is known to be zero. */
+	return r == -EPERM || r == -EACCES || r == -ENOSYS ? 0 : r;
+}
+
+/* Drop the pages of @set that hold only zeros, as they did before. */
+static int drop_zeros(struct umem_wp_async *self, struct umem_pageset *set)
+{
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset zeros = { 0 };
+	struct umem_pageset_iter it;
+	struct umem_range run;
+	int r = umem_pageset_walk(set, &it);
+
+	if (r < 0)
+		return r;
+	while (r == 0 && umem_pageset_next(&it, &run))
+		r = find_zeros(self->base.target, run.start, run.end, &zeros);
+	umem_pageset_walk_end(&it);
+	return r < 0 ? r : umem_pageset_subtract(set, &zeros);
+}
+
+/* Arm @blocks, look again, and put what is to be reported into @found. */
+static int arm(struct umem_wp_async *self, const struct umem_region *region, bool fresh,
+	const struct umem_ranges *blocks, struct umem_pageset *found)
+{
+	bool swaps = !umem_kind_shared(region->kind) &&
+		region->page_size_bytes == UMEM_PAGE_BYTES && umem_swap_active();
+	int r = 0;
+
+	for (size_t i = 0; i < blocks->n && r == 0; i++) {
+		const struct umem_range *block = &blocks->v[i];
+
+		umem_pageset_clear(&self->scratch);
+		r = umem_wp_async_scan(self, block, &self->scratch);
+		if (r == 0)
+			r = umem_ranges_add(&self->armed, block->start, block->end);
+		if (r == 0 && swaps)
+			r = look_swapped(self, block, found, found);
+		if (r == 0)
+			r = look(self, region, block, fresh, PAGE_IS_PRESENT, found, NULL);
+	}
+	return r;
+}
+
+int umem_wp_async_populate(struct umem_wp_async *self, const struct umem_region *region,
+	const struct umem_range *piece, bool fresh, struct umem_pageset *out)
+{
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset found = { 0 };
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges blocks = { 0 };
+	bool shared = umem_kind_shared(region->kind) && region->inode != 0;
+	bool huge = region->page_size_bytes > UMEM_PAGE_BYTES;
+	int r = 0;
+
+	/* A mark in a huge page table costs 8 bytes: arm all of it. */
+	if (huge)
+		r = umem_ranges_add(&blocks, piece->start, piece->end);
+	else if (shared && fresh)
+		r = umem_objects_watch(&self->objects, self->base.target, region, piece, &blocks);
+	if (r < 0 && r != -ENOMEM)
+		r = 0; /* umem_objects_collect() says so in every round */
+	if (r == 0 && shared && !huge)
+		r = umem_pageset_add_ranges(&found, &blocks);
+	if (r == 0)
+		r = look(self, region, piece, fresh, PAGE_IS_PRESENT | PAGE_IS_SWAPPED, &found,
+			huge ? NULL : &blocks);
+	if (r < 0)
+		return r;
+	join(&blocks);
+	r = arm(self, region, fresh, &blocks, &found);
+	if (r == 0 && shared && !fresh)
+		r = drop_zeros(self, &found);
+	return r < 0 ? r : umem_pageset_union(out, &found);
+}

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Other mappings of the same memory.
+ *
+ * Theory of operation
+ *
+ * Write-protect bits belong to a page table, the page belongs to the object.
+ * So every process that maps an object of the target is a target of its own,
+ * with its own userfaultfd and tracker that watches just the mappings of these
+ * objects, and a round is the union of all, translated over file offsets:
+ *
+ *     member's address --(its region)--> object, offset --(target's regions)--> addresses
+ *
+ * Who maps an object is asked anew in each round, by reading the mappings of
+ * all processes: a child that was forked since, or a process that was handed
+ * the descriptor, is a new member. What it wrote before it was found is not
+ * known, so all pages that it has mapped count as changed. A member that ended
+ * took its page tables with it: all data of the objects that it mapped counts.
+ *
+ * A process that maps an object, writes and unmaps it within one round leaves
+ * no trace that could be found; a watch lists that under what it assumes.
+ */
+#include "lib/track/sharers.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/base/fd.h"
+#include "lib/kern/filecache.h"
+#include "lib/kern/kcmp.h"
+#include "lib/kern/pidfd.h"
+
+static bool same_object(const struct umem_region *region, uint32_t major, uint32_t minor,
+	uint64_t inode)
+{
+	return region->inode == inode && region->dev_major == major &&
+		region->dev_minor == minor;
+}
+
+static bool is_shared(const struct umem_region *region, const struct umem_ranges *watched)
+{
+	return umem_kind_shared(region->kind) && region->inode != 0 &&
+		umem_ranges_overlaps(watched, region->start, region->end);
+}
+
+/* Pages @set of region @from, at the addresses where region @to shows them. */
+static int translate(const struct umem_region *from, struct umem_pageset *set,
+	const struct umem_region *to, struct umem_pageset *out)
+{
+	uint64_t first = umem_max_u64(from->offset, to->offset);
+	uint64_t last = umem_min_u64(from->offset + (from->end - from->start),
+		to->offset + (to->end - to->start));
+	struct umem_pageset_iter it;
+	struct umem_range run;
+	int r;
+
+	if (first >= last)
+		return 0;
+
+	uint64_t start = first - from->offset + from->start;
+	uint64_t end = last - from->offset + from->start;
+
+	r = umem_pageset_walk_from(set, start, &it);
+	if (r < 0)
+		return r;
+	while (r == 0 && umem_pageset_next(&it, &run) && run.start < end) {
+		uint64_t a = run.start - from->start + from->offset;
+		uint64_t b = umem_min_u64(run.end, end) - from->start + from->offset;
+
+		r = umem_pageset_add(out, a - to->offset + to->start,
+			b - to->offset + to->start);
+	}
+	umem_pageset_walk_end(&it);
+	return r;
+}
+
+/* Pages @set of one space, at the watched addresses of @target that show the same. */
+static int translate_all(const struct umem_space *from, struct umem_pageset *set,
+	struct umem_target *target, const struct umem_ranges *watched, bool aliases,
+	struct umem_pageset *out)
+{
+	if (umem_pageset_empty(set))
+		return 0;
+	for (size_t k = 0; k < target->space.n; k++) {
+		const struct umem_region *to = &target->space.v[k];
+
+		if (!is_shared(to, watched))
+			continue;
+		for (size_t i = 0; i < from->n; i++) {
+			const struct umem_region *g = &from->v[i];
+			int r;
+
+			if (!umem_kind_shared(g->kind) || (aliases && g == to) ||
+				!same_object(g, to->dev_major, to->dev_minor, to->inode))
+				continue;
+			r = translate(g, set, to, out);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+int umem_sharers_aliases(struct umem_target *target, const struct umem_ranges *watched,
+	struct umem_pageset *changed, struct umem_pageset *out)
+{
+	return translate_all(&target->space, changed, target, watched, true, out);
+}
+
+static void drop(struct umem_sharer *m)
+{
+	m->tracker = umem_tracker_free(m->tracker);
+	m->target = umem_target_free(m->target);
+}
+
+void umem_sharers_deinit(struct umem_sharers *sharers)
+{
+	for (size_t i = 0; i < sharers->n; i++)
+		drop(&sharers->v[i]);
+	free(sharers->v);
+	umem_maps_deinit(&sharers->maps);
+	*sharers = (struct umem_sharers){ 0 };
+}
+
+/* Everything that @m maps of the target's objects, as far as it is new to it. */
+static int object_pieces(const struct umem_sharer *m, const struct umem_target *target,
+	const struct umem_ranges *watched, const struct umem_ranges *appeared,
+	struct umem_ranges *ret_pieces)
+{
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges all = { 0 };
+	const struct umem_space *space = &m->target->space;
+
+	for (size_t i = 0; i < space->n; i++) {
+		const struct umem_region *g = &space->v[i];
+
+		for (size_t k = 0; k < target->space.n && umem_kind_shared(g->kind); k++) {
+			const struct umem_region *to = &target->space.v[k];
+			int r;
+
+			if (!is_shared(to, watched) ||
+				!same_object(g, to->dev_major, to->dev_minor, to->inode))
+				continue;
+			r = umem_ranges_add(&all, g->start, g->end);
+			if (r < 0)
+				return r;
+			break;
+		}
+	}
+	return umem_ranges_intersect(&all, appeared, ret_pieces);
+}
+
+/* One round of a member. Return: 0, UMEM_GONE, -errno. */
+static int collect_member(struct umem_sharer *m, struct umem_target *target,
+	const struct umem_ranges *watched, bool baseline, struct umem_pageset *out,
+	struct umem_reasons *why)
+{
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges appeared = { 0 };
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges vanished = { 0 };
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges lost = { 0 };
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges pieces = { 0 };
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset changed = { 0 };
+	const struct umem_tracker_ops *ops = m->tracker->ops;
+	int r = umem_target_refresh(m->target, &appeared, &vanished, NULL);
+
+	if (r == 0)
+		r = ops->forget(m->tracker, &vanished);
+	if (r == 0)
+		r = ops->collect(m->tracker, &changed, &lost, why, NULL);
+	for (size_t i = 0; i < lost.n && r == 0; i++) {
+		umem_space_unregister(&m->target->space, &lost.v[i]);
+		r = umem_ranges_add(&appeared, lost.v[i].start, lost.v[i].end);
+	}
+	if (r == 0)
+		r = object_pieces(m, target, watched, &appeared, &pieces);
+	if (r == 0)
+		r = ops->watch(m->tracker, &pieces, &changed, NULL);
+	if (r != 0 || baseline)
+		return r;
+	return translate_all(&m->target->space, &changed, target, watched, false, out);
+}
+
+static int add_member(struct umem_sharers *sharers, int pid, uint64_t start_ticks,
+	struct umem_sharer **ret_member, struct umem_note *note)
+{
+	struct umem_sharer *m;
+	int r;
+
+	if (sharers->n == sharers->room) {
+		size_t room = sharers->room ? sharers->room * 2 : 8;
+		struct umem_sharer *v = reallocarray(sharers->v, room, sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		sharers->v = v;
+		sharers->room = room;
+	}
+	m = &sharers->v[sharers->n];
+	*m = (struct umem_sharer){ .pid = pid, .start_ticks = start_ticks };
+	r = umem_target_attach(pid, NULL, &m->target, note);
+	if (r == 0)
+		r = umem_tracker_new(m->target, NULL, &m->tracker, note);
+	if (r != 0) {
+		drop(m);
+		return r;
+	}
+	sharers->n++;
+	*ret_member = m;
+	return 0;
+}
+
+/* All watched data of the objects that a lost member mapped may have changed. */
+static int report_all(const struct umem_sharer *m, struct umem_target *target,
+	const struct umem_ranges *watched, struct umem_pageset *out)
+{
+	for (size_t k = 0; k < target->space.n; k++) {
+		const struct umem_region *to = &target->space.v[k];
+		UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges extents = { 0 };
+		UMEM_FD int fd = -1;
+		bool mapped = false;
+		int r;
+
+		if (!is_shared(to, watched))
+			continue;
+		for (size_t i = 0; i < m->target->space.n && !mapped; i++)
+			mapped = same_object(&m->target->space.v[i], to->dev_major, to->dev_minor,
+				to->inode);
+		if (!mapped)
+			continue;
+		r = umem_filecache_open_mapping(target->tid, to->start, to->end, O_RDONLY, &fd);
+		if (r == 0)
+			r = umem_filecache_extents(fd, to->offset,
+				to->offset + (to->end - to->start), &extents);
+		if (r < 0) {
+			umem_ranges_clear(&extents);
+			r = umem_ranges_add(&extents, to->offset,
+				to->offset + (to->end - to->start));
+		}
+		for (size_t i = 0; i < extents.n && r == 0; i++)
+			r = umem_pageset_add(out, extents.v[i].start - to->offset + to->start,
+				extents.v[i].end - to->offset + to->start);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Say that process @pid may write the regions of @target that show @vma's object. */
+static int say_untracked(const struct umem_target *target, const struct umem_ranges *watched,
+	const struct umem_vma *vma, int pid, const char *why_not, struct umem_reasons *why)
+{
+	int r = 0;
+
+	for (size_t k = 0; k < target->space.n && r == 0; k++) {
+		const struct umem_region *to = &target->space.v[k];
+
+		if (is_shared(to, watched) &&
+			same_object(to, vma->dev_major, vma->dev_minor, vma->inode))
+			r = umem_reasons_add(why, to->start, to->end,
+				"pid %d maps it too and may write it%s%s", pid,
+				why_not[0] ? ": " : "; --sharers tracks it as well", why_not);
+	}
+	return r;
+}
+
+/* The first mapping through which a process can write an object of the target, or NULL. */
+static const struct umem_vma *writable_mapping(const struct umem_maps *maps,
+	const struct umem_target *target, const struct umem_ranges *watched)
+{
+	const uint32_t need = UMEM_VMA_SHARED | UMEM_VMA_WRITE;
+
+	for (size_t i = 0; i < maps->n; i++) {
+		const struct umem_vma *vma = &maps->v[i];
+
+		if (vma->inode == 0 || (vma->flags & need) != need)
+			continue;
+		for (size_t k = 0; k < target->space.n; k++)
+			if (is_shared(&target->space.v[k], watched) &&
+				same_object(&target->space.v[k], vma->dev_major,
+					vma->dev_minor, vma->inode))
+				return vma;
+	}
+	return NULL;
+}
+
+static struct umem_sharer *find_member(struct umem_sharers *sharers, int pid)
+{
+	for (size_t i = 0; i < sharers->n; i++)
+		if (sharers->v[i].pid == pid)
+			return &sharers->v[i];
+	return NULL;
+}
+
+/* Look at one process that is no member yet. */
+static int consider(struct umem_sharers *sharers, int pid, struct umem_target *target,
+	const struct umem_ranges *watched, bool baseline, struct umem_pageset *out,
+	struct umem_reasons *why)
+{
+	struct umem_proc_stat stat;
+	struct umem_note note = { 0 };
+	const struct umem_vma *vma;
+	struct umem_sharer *m;
+	UMEM_FD int fd = -1;
+	int r = umem_maps_open(pid, &fd);
+
+	if (r < 0 || umem_maps_read(fd, UMEM_MAPS_AUTO, &sharers->maps) < 0)
+		return 0; /* it ended, or it has no memory */
+	vma = writable_mapping(&sharers->maps, target, watched);
+	if (!vma || umem_proc_stat_read(pid, 0, &stat) < 0)
+		return 0;
+	/* A vfork child writes through the target's own page tables. */
+	if (umem_kcmp_same_memory(pid, target->tid))
+		return 0;
+	if (!sharers->attach || pid == getpid())
+		return say_untracked(target, watched, vma, pid,
+			pid == getpid() ? "it is this program itself" : "", why);
+	r = add_member(sharers, pid, stat.start_ticks, &m, &note);
+	if (r == 0)
+		r = collect_member(m, target, watched, baseline, out, why);
+	if (r == 0 || r == UMEM_GONE || r == -ENOMEM)
+		return r == UMEM_GONE ? 0 : r;
+	return say_untracked(target, watched, vma, pid,
+		note.text[0] ? note.text : strerror(-r), why);
+}
+
+static bool has_shared(const struct umem_target *target, const struct umem_ranges *watched)
+{
+	for (size_t k = 0; k < target->space.n; k++)
+		if (is_shared(&target->space.v[k], watched))
+			return true;
+	return false;
+}
+
+int umem_sharers_collect(struct umem_sharers *sharers, struct umem_target *target,
+	const struct umem_ranges *watched, bool baseline, struct umem_pageset *out,
+	struct umem_reasons *why)
+{
+	struct dirent *entry;
+	size_t kept = 0;
+	int r = 0;
+	DIR *proc;
+
+	for (size_t i = 0; i < sharers->n && r >= 0; i++) {
+		struct umem_sharer *m = &sharers->v[i];
+
+		r = collect_member(m, target, watched, false, out, why);
+		if (r != 0 && r != -ENOMEM) {
+			/* Gone, or no longer to be tracked: what it wrote is not known. */
+			r = report_all(m, target, watched, out);
+			drop(m);
+			m->pid = -1;
+		}
+	}
+	for (size_t i = 0; i < sharers->n; i++)
+		if (sharers->v[i].pid != -1)
+			sharers->v[kept++] = sharers->v[i];
+	sharers->n = kept;
+	if (r < 0 || !has_shared(target, watched))
+		return r;
+	proc = opendir("/proc");
+	if (!proc)
+		return -errno;
+	while (r == 0 && (entry = readdir(proc))) {
+		int pid = atoi(entry->d_name);
+
+		if (pid > 0 && pid != target->pid && !find_member(sharers, pid))
+			r = consider(sharers, pid, target, watched, baseline, out, why);
+	}
+	closedir(proc);
+	return r;
+}

@@ -1,0 +1,465 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Dirty tracking by asynchronous write protection and PAGEMAP_SCAN.
+ *
+ * Theory of operation
+ *
+ * The kernel resolves a write to a protected page by itself: it lifts the
+ * protection of that page and lets the writer go on. A collect is one pass of
+ * PAGEMAP_SCAN that reports the unprotected pages and protects them again, both
+ * under the page-table lock of each page: a write is before it (reported now)
+ * or behind it (reported next time), never in neither.
+ *
+ *     watched   registered with the userfaultfd; in three states:
+ *       armed     every page is protected, or marked where nothing is mapped;
+ *                 discards and first touches are seen. One pass a round.
+ *       unarmed   nothing was ever mapped there; no page table is spent on it.
+ *                 A look for populated pages a round, which skips empty tables.
+ *     not watched   another's, or not yet found
+ *
+ * Arming what was never touched would cost a page table per 2 MiB (132 MiB
+ * for 64 GiB), so only blocks of 2 MiB that hold something are armed. When a
+ * look finds a populated page in an unarmed block, the page is reported and
+ * its block armed (populate.c).
+ *
+ * "Not protected" is all that the kernel means by WRITTEN. A mapping that was
+ * replaced by another is not registered, so all of it would read as written,
+ * or be passed over in silence. Therefore each pass begins with a scan that
+ * lists mappings that are not ours (it costs per mapping, not per page), and
+ * the protecting pass insists (PM_SCAN_CHECK_WPASYNC): if a mapping appears in
+ * between, it fails, an unknown part was protected without being reported, and
+ * all populated pages of that span are reported instead.
+ *
+ * Consecutive armed ranges are scanned in one call if nothing else is mapped
+ * between them: ten thousand mappings cost one system call, not ten thousand.
+ *
+ * What the scan cannot see is looked after elsewhere: vanish.c (private
+ * content that leaves a mark behind), objects.c (punched shared memory),
+ * lib/op/watch.c (pins, sharers).
+ */
+#include "lib/track/wp_async.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/note.h"
+#include "lib/kern/pagemap.h"
+#include "lib/kern/uffd.h"
+
+/* A page that appears between two looks at the map costs one more attempt. */
+#define MAX_ATTEMPTS 16
+
+static struct umem_wp_async *self_of(struct umem_tracker *tracker)
+{
+	return (struct umem_wp_async *)tracker;
+}
+
+static bool usable(const struct umem_feats *feats)
+{
+	return umem_feats_has(feats, UMEM_FEAT_UFFD_WP_ASYNC) &&
+		umem_feats_has(feats, UMEM_FEAT_PAGEMAP_SCAN);
+}
+
+static int create(struct umem_target *target, struct umem_tracker **ret_tracker)
+{
+	struct umem_wp_async *self = calloc(1, sizeof(*self));
+
+	if (!self)
+		return -ENOMEM;
+	self->n_vec = 8192;
+	self->vec = reallocarray(NULL, self->n_vec, sizeof(*self->vec));
+	if (!self->vec) {
+		free(self);
+		return -ENOMEM;
+	}
+	*ret_tracker = &self->base;
+	return 0;
+}
+
+static void destroy(struct umem_tracker *tracker)
+{
+	struct umem_wp_async *self = self_of(tracker);
+
+	umem_ranges_deinit(&self->watched);
+	umem_ranges_deinit(&self->armed);
+	umem_ranges_deinit(&self->spans);
+	umem_ranges_deinit(&self->unarmed);
+	umem_vanish_deinit(&self->vanish);
+	umem_objects_deinit(&self->objects);
+	umem_pageset_deinit(&self->scratch);
+	free(self->vec);
+	free(self);
+}
+
+/* Why the kernel refused to watch a region; static text. */
+static const char *explain_register(const struct umem_region *region, int error)
+{
+	if (error == -EBUSY)
+		return "another userfaultfd watches it";
+	if (error == -ENOMEM)
+		return "the process has too many mappings (vm.max_map_count)";
+	switch (region->kind) {
+	case UMEM_KIND_DEVICE:
+		return "memory of a device";
+	case UMEM_KIND_KERNEL_SHARED:
+		return "written by the kernel itself";
+	case UMEM_KIND_FILE_SHARED:
+	case UMEM_KIND_SHMEM:
+		if (!(region->vma_flags & UMEM_VMA_WRITE))
+			return "shared read-only: it changes only from outside";
+		break;
+	default:
+		break;
+	}
+	return error == -EPERM ? "its file may not be written" :
+				 "this kind of mapping cannot be write-protected";
+}
+
+static int register_region(struct umem_wp_async *self, struct umem_region *region)
+{
+	struct umem_target *target = self->base.target;
+	int r;
+
+	if (region->registered || region->untrackable)
+		return 0;
+	if (region->kind == UMEM_KIND_KERNEL) {
+		region->untrackable = "not the program's memory";
+		return 0;
+	}
+	r = umem_uffd_register(target->uffd, region->start, region->end,
+		UFFDIO_REGISTER_MODE_WP);
+	if (r == -ESRCH)
+		return UMEM_GONE;
+	if (r < 0)
+		region->untrackable = explain_register(region, r);
+	else
+		region->registered = true;
+	return 0;
+}
+
+/* An adopted userfaultfd watches what it was told to, no mapping more. */
+static int register_piece(struct umem_wp_async *self, struct umem_region *region,
+	const struct umem_range *piece)
+{
+	struct umem_target *target = self->base.target;
+	int r;
+
+	if (!target->adopted)
+		return register_region(self, region);
+	r = umem_uffd_register(target->uffd, piece->start, piece->end,
+		UFFDIO_REGISTER_MODE_WP);
+	if (r == -ESRCH)
+		return UMEM_GONE;
+	if (r < 0)
+		region->untrackable = explain_register(region, r);
+	else
+		region->registered = true;
+	return 0;
+}
+
+static int watch_piece(struct umem_wp_async *self, struct umem_region *region,
+	const struct umem_range *piece, struct umem_pageset *fresh)
+{
+	int r = register_piece(self, region, piece);
+
+	if (r != 0 || !region->registered)
+		return r;
+	r = umem_ranges_add(&self->watched, piece->start, piece->end);
+	if (r == 0)
+		r = umem_wp_async_populate(self, region, piece, true, fresh);
+	if (r == 0 && umem_vanish_applies(region->kind))
+		r = umem_vanish_collect(&self->vanish, self->base.target, region, piece,
+			fresh, true, self->vec, self->n_vec);
+	return r;
+}
+
+static int watch(struct umem_tracker *tracker, const struct umem_ranges *ranges,
+	struct umem_pageset *fresh, struct umem_note *note)
+{
+	struct umem_wp_async *self = self_of(tracker);
+	struct umem_space *space = &tracker->target->space;
+
+	for (size_t i = 0; i < ranges->n; i++) {
+		const struct umem_range *w = &ranges->v[i];
+
+		for (size_t k = umem_space_first(space, w->start);
+			k < space->n && space->v[k].start < w->end; k++) {
+			struct umem_region *region = &space->v[k];
+			struct umem_range piece = {
+				umem_max_u64(region->start, w->start),
+				umem_min_u64(region->end, w->end),
+			};
+			int r = watch_piece(self, region, &piece, fresh);
+
+			if (r == -ESRCH)
+				return UMEM_GONE;
+			if (r < 0)
+				umem_note_set(note, r, piece.start,
+					"watching %#llx-%#llx of pid %d: %s",
+					(unsigned long long)piece.start,
+					(unsigned long long)piece.end, tracker->target->pid,
+					strerror(-r));
+			if (r != 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+static int forget(struct umem_tracker *tracker, const struct umem_ranges *ranges)
+{
+	struct umem_wp_async *self = self_of(tracker);
+	int r = 0;
+
+	for (size_t i = 0; i < ranges->n && r == 0; i++) {
+		r = umem_ranges_sub(&self->watched, ranges->v[i].start, ranges->v[i].end);
+		if (r == 0)
+			r = umem_ranges_sub(&self->armed, ranges->v[i].start, ranges->v[i].end);
+		if (r == 0)
+			r = umem_vanish_forget(&self->vanish, &ranges->v[i]);
+	}
+	return r;
+}
+
+/* Join armed ranges with nothing mapped between them. */
+static int make_spans(struct umem_wp_async *self)
+{
+	const struct umem_space *space = &self->base.target->space;
+
+	umem_ranges_clear(&self->spans);
+	for (size_t i = 0; i < self->armed.n; i++) {
+		const struct umem_range *a = &self->armed.v[i];
+		struct umem_range *last = self->spans.n ? &self->spans.v[self->spans.n - 1] : NULL;
+		int r = 0;
+
+		if (last && !umem_space_mapped(space, last->end, a->start))
+			last->end = a->end;
+		else
+			r = umem_ranges_add(&self->spans, a->start, a->end);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Mappings in [start, end) that are not registered go to @lost. */
+static int find_lost(struct umem_wp_async *self, const struct umem_range *span,
+	struct umem_ranges *lost)
+{
+	struct umem_scan scan = {
+		.at = span->start,
+		.end = span->end,
+		.inverted = PAGE_IS_WPALLOWED,
+		.all = PAGE_IS_WPALLOWED,
+		.wanted = PAGE_IS_WPALLOWED,
+	};
+
+	while (scan.at < scan.end) {
+		size_t n;
+		int r = umem_pagemap_scan(self->base.target->pagemap_fd, &scan, self->vec,
+			self->n_vec, &n);
+
+		for (size_t i = 0; i < n && r == 0; i++)
+			r = umem_ranges_add(lost, self->vec[i].start, self->vec[i].end);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int umem_wp_async_scan(struct umem_wp_async *self, const struct umem_range *span,
+	struct umem_pageset *written)
+{
+	struct umem_scan scan = {
+		.at = span->start,
+		.end = span->end,
+		.protect = true,
+		.all = PAGE_IS_WRITTEN,
+		.wanted = PAGE_IS_WRITTEN,
+	};
+
+	while (scan.at < scan.end) {
+		size_t n;
+		int r = umem_pagemap_scan(self->base.target->pagemap_fd, &scan, self->vec,
+			self->n_vec, &n);
+
+		if (r < 0)
+			return r;
+		for (size_t i = 0; i < n; i++) {
+			r = umem_pageset_add(written, self->vec[i].start, self->vec[i].end);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+/*
+ * A mapping appeared inside while the span was being protected. What was
+ * protected by then is unknown: everything populated may have changed.
+ */
+static int report_populated(struct umem_wp_async *self, const struct umem_range *span,
+	struct umem_pageset *written)
+{
+	struct umem_scan scan = {
+		.at = span->start,
+		.end = span->end,
+		.any = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.wanted = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+	};
+
+	while (scan.at < scan.end) {
+		size_t n;
+		int r = umem_pagemap_scan(self->base.target->pagemap_fd, &scan, self->vec,
+			self->n_vec, &n);
+
+		for (size_t i = 0; i < n && r == 0; i++)
+			r = umem_pageset_add(written, self->vec[i].start, self->vec[i].end);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int collect_span(struct umem_wp_async *self, const struct umem_range *span,
+	struct umem_pageset *written, struct umem_ranges *lost)
+{
+	struct umem_ranges other = { 0 }, rest = { 0 };
+	struct umem_ranges whole = { .v = (struct umem_range *)span, .n = 1 };
+	int r = 0;
+
+	for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+		umem_ranges_clear(&other);
+		r = find_lost(self, span, &other);
+		if (r == 0 && other.n == 0)
+			r = umem_wp_async_scan(self, span, written);
+		else if (r == 0) {
+			r = umem_ranges_subtract(&whole, &other, &rest);
+			for (size_t i = 0; i < rest.n && r == 0; i++)
+				r = umem_wp_async_scan(self, &rest.v[i], written);
+			for (size_t i = 0; i < other.n && r == 0; i++)
+				r = umem_ranges_add(lost, other.v[i].start, other.v[i].end);
+		}
+		if (r != -EPERM)
+			break;
+		r = report_populated(self, span, written);
+		if (r < 0)
+			break;
+		r = -EAGAIN;
+	}
+	umem_ranges_deinit(&other);
+	umem_ranges_deinit(&rest);
+	return r;
+}
+
+/* Populated pages where nothing is armed: first touches. */
+static int collect_unarmed(struct umem_wp_async *self, struct umem_pageset *written)
+{
+	struct umem_space *space = &self->base.target->space;
+	int r = umem_ranges_subtract(&self->watched, &self->armed, &self->unarmed);
+
+	for (size_t i = 0; i < self->unarmed.n && r == 0; i++) {
+		const struct umem_range *u = &self->unarmed.v[i];
+
+		for (size_t k = umem_space_first(space, u->start);
+			k < space->n && space->v[k].start < u->end && r == 0; k++) {
+			struct umem_range piece = {
+				umem_max_u64(space->v[k].start, u->start),
+				umem_min_u64(space->v[k].end, u->end),
+			};
+
+			r = umem_wp_async_populate(self, &space->v[k], &piece, false, written);
+		}
+	}
+	return r;
+}
+
+static int collect_vanished(struct umem_wp_async *self, struct umem_pageset *written)
+{
+	struct umem_space *space = &self->base.target->space;
+	int r = 0;
+
+	for (size_t k = 0; k < space->n && r == 0; k++) {
+		struct umem_region *region = &space->v[k];
+
+		if (!region->registered || !umem_vanish_applies(region->kind))
+			continue;
+		for (size_t i = umem_ranges_find(&self->watched, region->start);
+			i < self->watched.n && self->watched.v[i].start < region->end && r == 0; i++) {
+			struct umem_range piece = {
+				umem_max_u64(region->start, self->watched.v[i].start),
+				umem_min_u64(region->end, self->watched.v[i].end),
+			};
+
+			r = umem_vanish_collect(&self->vanish, self->base.target, region,
+				&piece, written, region->kind != UMEM_KIND_FILE_PRIVATE,
+				self->vec, self->n_vec);
+		}
+	}
+	return r;
+}
+
+static int collect(struct umem_tracker *tracker, struct umem_pageset *written,
+	struct umem_ranges *lost, struct umem_reasons *why, struct umem_note *note)
+{
+	struct umem_wp_async *self = self_of(tracker);
+	size_t before = lost->n;
+	int r = make_spans(self);
+
+	for (size_t i = 0; i < self->spans.n && r == 0; i++)
+		r = collect_span(self, &self->spans.v[i], written, lost);
+	if (r == 0 && lost->n != before)
+		r = forget(tracker, lost);
+	if (r == 0)
+		r = collect_unarmed(self, written);
+	if (r == 0)
+		r = collect_vanished(self, written);
+	if (r == -ESRCH)
+		return UMEM_GONE;
+	if (r == -EAGAIN)
+		return umem_note_set(note, r, 0,
+			"the mappings of pid %d changed %d times while they were scanned",
+			tracker->target->pid, MAX_ATTEMPTS);
+	return r < 0 ? umem_note_set(note, r, 0, "scanning pid %d: %s", tracker->target->pid,
+			       strerror(-r)) :
+		       r;
+}
+
+static int collect_punched(struct umem_tracker *tracker, struct umem_pageset *punched,
+	struct umem_reasons *why)
+{
+	struct umem_wp_async *self = self_of(tracker);
+
+	return umem_objects_collect(&self->objects, tracker->target, &self->watched, punched,
+		why);
+}
+
+static const struct umem_ranges *watched(const struct umem_tracker *tracker)
+{
+	return &((const struct umem_wp_async *)tracker)->watched;
+}
+
+static uint64_t memory(const struct umem_tracker *tracker)
+{
+	const struct umem_wp_async *self = (const struct umem_wp_async *)tracker;
+
+	return sizeof(*self) + self->n_vec * sizeof(*self->vec) +
+		(self->watched.room + self->armed.room + self->spans.room +
+			self->unarmed.room) * sizeof(struct umem_range) +
+		umem_pageset_memory(&self->vanish.held) + umem_pageset_memory(&self->scratch) +
+		umem_objects_memory(&self->objects);
+}
+
+const struct umem_tracker_ops umem_track_wp_async = {
+	.name = "wp_async",
+	.usable = usable,
+	.create = create,
+	.watch = watch,
+	.forget = forget,
+	.collect = collect,
+	.collect_punched = collect_punched,
+	.watched = watched,
+	.memory = memory,
+	.destroy = destroy,
+};
