@@ -9,17 +9,23 @@
  * page clean although its content went from data to zeros. What tells is the
  * file: a page that was data and is a hole now was punched.
  *
- * Asking a file for its extents costs 20 ns a page, twenty times a scan. It is
- * only done when the file's times moved: every punch, truncate and write(2)
- * sets mtime and ctime. (So do page faults by stores; then the extents are
- * read for nothing, which is only slow.) A stamp that is so fresh that another
- * change could carry the same time is not trusted, see umem_filecache_same().
+ * Asking a file for its extents costs 20 ns a page, twenty times a scan, so it
+ * is asked as little as possible:
  *
- * The stamp is taken before the extents are read: a change in between makes
- * the next stamp differ. A page that was punched and written again is seen by
- * the scan. A page that was punched and then only read within one round gets a
- * zeroed page under the old mark and is seen by neither: that goes into what
- * a watch assumes.
+ *   1. not at all if the file's times did not move: every punch, truncate and
+ *      write(2) sets mtime and ctime. (So does a page fault by a store; then
+ *      step 2 is done for nothing.) A stamp that is so fresh that another
+ *      change could carry the same time is not trusted.
+ *   2. A page that is mapped was not punched. A scan for pages that are not,
+ *      3 ns a page, leaves the candidates: those of them that held data.
+ *   3. Only these are looked up in the file. Most were swapped out, or were
+ *      never touched through this mapping, and are data still.
+ *
+ * The stamp is taken before the scan: a change in between makes the next stamp
+ * differ. A page that was punched and written again is seen by the tracker. A
+ * page that was punched and then only read within one round gets a zeroed page
+ * under the old mark and is seen by neither: that goes into what a watch
+ * assumes.
  */
 #include "lib/track/objects.h"
 
@@ -29,6 +35,17 @@
 #include <string.h>
 
 #include "lib/base/fd.h"
+#include "lib/kern/pagemap.h"
+
+/* Gaps in the candidates that are asked along with them: a system call costs more. */
+#define ASK_JOIN_BYTES (64u << 10)
+
+/* Is @region a mapping of @object whose content is the object's? */
+static bool shows(const struct umem_region *region, const struct umem_object *object)
+{
+	return umem_kind_shared(region->kind) && region->inode == object->inode &&
+		region->dev_major == object->dev_major && region->dev_minor == object->dev_minor;
+}
 
 static void drop(struct umem_object *object)
 {
@@ -137,8 +154,7 @@ static int watched_offsets(const struct umem_object *o, const struct umem_space 
 			uint64_t end = umem_min_u64(g->end, w->end);
 			int r;
 
-			if (g->inode != o->inode || g->dev_major != o->dev_major ||
-				g->dev_minor != o->dev_minor || !umem_kind_shared(g->kind))
+			if (!shows(g, o))
 				continue;
 			r = umem_ranges_add(ret_offsets, start - g->start + g->offset,
 				end - g->start + g->offset);
@@ -160,9 +176,7 @@ static int project_gone(struct umem_pageset *gone, const struct umem_object *o,
 		struct umem_range run;
 		int r;
 
-		if (g->inode != o->inode || g->dev_major != o->dev_major ||
-			g->dev_minor != o->dev_minor || !umem_kind_shared(g->kind) ||
-			!umem_ranges_overlaps(watched, g->start, g->end))
+		if (!shows(g, o) || !umem_ranges_overlaps(watched, g->start, g->end))
 			continue;
 
 		uint64_t last = g->offset + (g->end - g->start);
@@ -180,37 +194,125 @@ static int project_gone(struct umem_pageset *gone, const struct umem_object *o,
 	return 0;
 }
 
-/* Look at one object. Return: 0, -ENOMEM; anything else is kept in its @error. */
-static int collect_one(struct umem_object *o, struct umem_space *space,
-	const struct umem_ranges *offsets, const struct umem_ranges *watched,
-	struct umem_pageset *punched)
+/* Mapped pages of one region to @present, by file offset; all others to @absent. */
+static int look_mapped(const struct umem_target *target, const struct umem_region *g,
+	const struct umem_range *piece, struct page_region *vec, size_t n_vec,
+	struct umem_pageset *present, struct umem_pageset *absent)
+{
+	uint64_t to_offset = g->offset - g->start, at = piece->start;
+	struct umem_scan scan = {
+		.at = piece->start,
+		.end = piece->end,
+		.inverted = PAGE_IS_PRESENT,
+		.all = PAGE_IS_PRESENT,
+		.wanted = PAGE_IS_PRESENT,
+	};
+
+	while (scan.at < scan.end) {
+		size_t n;
+		int r = umem_pagemap_scan(target->pagemap_fd, &scan, vec, n_vec, &n);
+
+		for (size_t i = 0; i < n && r == 0; i++) {
+			r = umem_pageset_add(present, at + to_offset, vec[i].start + to_offset);
+			if (r == 0)
+				r = umem_pageset_add(absent, vec[i].start + to_offset,
+					vec[i].end + to_offset);
+			at = vec[i].end;
+		}
+		if (r < 0)
+			return r;
+	}
+	return umem_pageset_add(present, at + to_offset, piece->end + to_offset);
+}
+
+/* look_mapped() of all watched regions of an object. */
+static int look_all_mapped(const struct umem_object *o, const struct umem_target *target,
+	const struct umem_ranges *watched, struct page_region *vec, size_t n_vec,
+	struct umem_pageset *present, struct umem_pageset *absent)
+{
+	const struct umem_space *space = &target->space;
+	int r = 0;
+
+	for (size_t i = 0; i < watched->n; i++) {
+		const struct umem_range *w = &watched->v[i];
+
+		for (size_t k = umem_space_first(space, w->start);
+			k < space->n && space->v[k].start < w->end && r == 0; k++) {
+			const struct umem_region *g = &space->v[k];
+			struct umem_range piece = {
+				umem_max_u64(g->start, w->start),
+				umem_min_u64(g->end, w->end),
+			};
+
+			if (shows(g, o))
+				r = look_mapped(target, g, &piece, vec, n_vec, present, absent);
+		}
+	}
+	return r;
+}
+
+/* Take what the file holds data for out of @candidates: the rest was punched. */
+static int look_up(const struct umem_object *o, struct umem_pageset *candidates)
 {
 	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges extents = { 0 };
-	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset now = { 0 };
+	struct umem_range asked = { 0, 0 }, run;
+	struct umem_pageset_iter it;
+	bool more = true;
+	int r = umem_pageset_walk(candidates, &it);
+
+	if (r < 0)
+		return r;
+	while (r == 0 && more) {
+		more = umem_pageset_next(&it, &run);
+		if (more && asked.end && run.start - asked.end < ASK_JOIN_BYTES) {
+			asked.end = run.end;
+			continue;
+		}
+		if (asked.end)
+			r = umem_filecache_extents(o->fd, asked.start, asked.end, &extents);
+		asked = run;
+	}
+	umem_pageset_walk_end(&it);
+	for (size_t i = 0; i < extents.n && r == 0; i++)
+		r = umem_pageset_sub(candidates, extents.v[i].start, extents.v[i].end);
+	return r;
+}
+
+/* Look at one object. Return: 0, -ENOMEM, -ESRCH; anything else is kept in its @error. */
+static int collect_one(struct umem_object *o, struct umem_target *target,
+	const struct umem_ranges *offsets, const struct umem_ranges *watched,
+	struct page_region *vec, size_t n_vec, struct umem_pageset *punched)
+{
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset present = { 0 };
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset candidates = { 0 };
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset rest = { 0 };
 	struct umem_file_stamp stamp;
 	int r = umem_filecache_stamp(o->fd, &stamp);
 
 	if (r == 0 && umem_filecache_same(&o->stamp, &stamp))
 		return 0;
-	for (size_t i = 0; i < offsets->n && r == 0; i++)
-		r = umem_filecache_extents(o->fd, offsets->v[i].start, offsets->v[i].end,
-			&extents);
 	if (r == 0)
-		r = umem_pageset_add_ranges(&now, &extents);
-	/* What is left of the old data has no data under it any more. */
+		r = look_all_mapped(o, target, watched, vec, n_vec, &present, &candidates);
+	/* Candidates: not mapped now, and data at the last look. */
 	if (r == 0)
 		r = umem_pageset_keep(&o->data, offsets);
 	if (r == 0)
-		r = umem_pageset_subtract(&o->data, &now);
+		r = umem_pageset_union(&rest, &candidates);
 	if (r == 0)
-		r = project_gone(&o->data, o, space, watched, punched);
-	if (r < 0) {
-		o->error = r;
-		return r == -ENOMEM ? r : 0;
-	}
-	umem_pageset_deinit(&o->data);
-	o->data = now;
-	now = (struct umem_pageset){ 0 };
+		r = umem_pageset_subtract(&rest, &o->data);
+	if (r == 0)
+		r = umem_pageset_subtract(&candidates, &rest);
+	if (r == 0)
+		r = look_up(o, &candidates);
+	if (r == 0)
+		r = project_gone(&candidates, o, &target->space, watched, punched);
+	if (r == 0)
+		r = umem_pageset_subtract(&o->data, &candidates);
+	if (r == 0)
+		r = umem_pageset_union(&o->data, &present);
+	if (r == -ENOMEM || r == -ESRCH)
+		return r;
+	o->error = r;
 	o->stamp = stamp;
 	return 0;
 }
@@ -224,9 +326,7 @@ static int cannot_ask(const struct umem_object *o, const struct umem_space *spac
 	for (size_t k = 0; k < space->n && r == 0; k++) {
 		const struct umem_region *g = &space->v[k];
 
-		if (g->inode == o->inode && g->dev_major == o->dev_major &&
-			g->dev_minor == o->dev_minor && umem_kind_shared(g->kind) &&
-			umem_ranges_overlaps(watched, g->start, g->end))
+		if (shows(g, o) && umem_ranges_overlaps(watched, g->start, g->end))
 			r = umem_reasons_add(why, g->start, g->end,
 				"holes punched in it cannot be seen: opening the file behind "
 				"it: %s%s", strerror(-o->error),
@@ -236,8 +336,8 @@ static int cannot_ask(const struct umem_object *o, const struct umem_space *spac
 }
 
 int umem_objects_collect(struct umem_objects *objects, struct umem_target *target,
-	const struct umem_ranges *watched, struct umem_pageset *punched,
-	struct umem_reasons *why)
+	const struct umem_ranges *watched, struct page_region *vec, size_t n_vec,
+	struct umem_pageset *punched, struct umem_reasons *why)
 {
 	size_t kept = 0;
 	int r = 0;
@@ -251,7 +351,7 @@ int umem_objects_collect(struct umem_objects *objects, struct umem_target *targe
 			break;
 		o->used = offsets.n > 0;
 		if (o->used && o->error == 0)
-			r = collect_one(o, &target->space, &offsets, watched, punched);
+			r = collect_one(o, target, &offsets, watched, vec, n_vec, punched);
 		if (o->used && o->error != 0 && r == 0)
 			r = cannot_ask(o, &target->space, watched, why);
 	}

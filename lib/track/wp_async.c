@@ -431,8 +431,10 @@ static int collect_punched(struct umem_tracker *tracker, struct umem_pageset *pu
 {
 	struct umem_wp_async *self = self_of(tracker);
 
-	return umem_objects_collect(&self->objects, tracker->target, &self->watched, punched,
-		why);
+	int r = umem_objects_collect(&self->objects, tracker->target, &self->watched,
+		self->vec, self->n_vec, punched, why);
+
+	return r == -ESRCH ? UMEM_GONE : r;
 }
 
 static const struct umem_ranges *watched(const struct umem_tracker *tracker)
