@@ -152,7 +152,8 @@ static int serving(struct umem_scratch *s, uint64_t features, uint64_t mode)
 	if (!err)
 		err = umem_pagemap_open(getpid(), &s->pm);
 	if (!err)
-		err = umem_uffd_register(s->uffd, (uintptr_t)s->at, (uintptr_t)s->at + s->len, mode);
+		err = umem_uffd_register(s->uffd, (uintptr_t)s->at, (uintptr_t)s->at + s->len,
+			mode);
 	return err;
 }
 

@@ -33,7 +33,8 @@ static int verdict(struct umem_scratch *s, size_t from, size_t len, char *detail
 		return err;
 	if (control != 1)
 		return umem_probe_say(detail, -EIO, "a store is not reported either");
-	return umem_probe_say(detail, seen == 0, "changed %zu pages, reported %zu", len / PAGE, seen);
+	return umem_probe_say(detail, seen == 0, "changed %zu pages, reported %zu", len / PAGE,
+		seen);
 }
 
 /** struct ring - the smallest io_uring: one entry, submitted by hand. */
@@ -171,7 +172,8 @@ int umem_probe_private_discard_unseen(char *detail)
 
 static int hugetlb(struct umem_scratch *s, size_t n, bool touch, char *detail)
 {
-	int err = umem_scratch_map(s, n * HUGE, PAGE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1);
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB;
+	int err = umem_scratch_map(s, n * HUGE, PAGE, flags, -1);
 
 	if (err)
 		return umem_probe_say(detail, err, "no %zu free huge pages to try with", n);
@@ -205,5 +207,6 @@ int umem_probe_hugetlb_holes_unseen(char *detail)
 		err = umem_scratch_scan(&s, 0, HUGE, false, PAGE_IS_WRITTEN, &n);
 	if (err)
 		return err;
-	return umem_probe_say(detail, n == 0, "unpopulated %lu pages, reported %zu", HUGE / PAGE, n);
+	return umem_probe_say(detail, n == 0, "unpopulated %lu pages, reported %zu", HUGE / PAGE,
+		n);
 }

@@ -22,13 +22,10 @@ struct shared {
 static void target(struct shared *shared)
 {
 	char *at = k_anon(N * K_PAGE);
-	int fd = -1;
 
 	k_touch(at, N * K_PAGE, 1);
-	T_OK(umem_uffd_open(0, &fd));
-	T_OK(umem_uffd_api(fd, K_TRACK, NULL));
 	shared->at = at;
-	shared->uffd = fd;
+	shared->uffd = k_uffd(K_TRACK);
 	T_UNTIL(30, shared->step == 1);
 	at[3 * K_PAGE] = 2;
 	at[4 * K_PAGE] = 2;
@@ -65,9 +62,9 @@ static void gone(int uffd, int pm, char *at, const char *what)
 		&walk_end);
 	int words = umem_pagemap_words(pm, (uintptr_t)at, &word, 1, &n);
 
-	k_fact("after %s: register %s, unregister %s, writeprotect %s, scan %s, pagemap read %d with %zu words",
-		what, strerror(-reg), strerror(-unreg), strerror(-wp),
-		scan < 0 ? strerror((int)-scan) : "ok", words, n);
+	k_fact("after %s: register %s, unregister %s, writeprotect %s, scan %s, "
+	       "pagemap read %d with %zu words", what, strerror(-reg), strerror(-unreg),
+		strerror(-wp), scan < 0 ? strerror((int)-scan) : "ok", words, n);
 	/* userfaultfd_register() says ENOMEM when the memory is gone, not ESRCH. */
 	T_CHECK(reg == -ENOMEM || reg == -ESRCH, "%d", reg);
 	T_CHECK(unreg == -ENOMEM || unreg == -ESRCH, "%d", unreg);

@@ -72,8 +72,9 @@ static void arm_and_write(int uffd, int pm, char *at)
 	 * reported nor armed, and the walk goes on over the others in silence.
 	 */
 	n = arm_with(pm, at, LEN, SMALL - 1, &walk_end);
-	k_fact("max_pages of one less than a huge page: %ld ranges, walk_end moved %llu of %lu pages",
-		n, (unsigned long long)(walk_end - (uintptr_t)at) / K_PAGE, N * SMALL);
+	k_fact("max_pages of one less than a huge page: %ld ranges, "
+	       "walk_end moved %llu of %lu pages", n,
+		(unsigned long long)(walk_end - (uintptr_t)at) / K_PAGE, N * SMALL);
 	T_CHECK(n == 0 && walk_end < (uintptr_t)at + LEN);
 	T_CHECK(k_written(pm, at, LEN) == N * SMALL);
 	n = arm_with(pm, at, K_HUGE, SMALL - 1, &walk_end);
@@ -139,6 +140,9 @@ static void discard_private(int uffd, int pm)
 	k_fact("private, armed, MADV_DONTNEED of one: %zu WRITTEN, bits %#llx, word %#llx", seen,
 		(unsigned long long)k_bits(pm, at + K_HUGE),
 		(unsigned long long)k_word(pm, at + K_HUGE));
+	/* Until it is touched again the mark shows: a huge page is never swapped. */
+	T_CHECK(seen == 1 || k_bits(pm, at + K_HUGE) & PAGE_IS_SWAPPED);
+	T_CHECK(!(k_bits(pm, at) & PAGE_IS_SWAPPED));
 	T_CHECK(at[K_HUGE] == 0); /* the content did change */
 	k_fact("... and read afterwards: bits %#llx", (unsigned long long)k_bits(pm, at + K_HUGE));
 	T_CHECK(seen == 0 || seen == 1);
@@ -164,8 +168,9 @@ static void punch_shared(int uffd, int pm, int fd)
 	T_SYS(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, K_HUGE, K_HUGE));
 	T_SYS(fstat(fd, &after));
 	seen = k_written(pm, at, LEN) / SMALL;
-	k_fact("shared, armed, punched: %zu WRITTEN, bits %#llx; mtime %s, ctime %s, blocks %ld -> %ld, "
-		"first hole at %ld", seen, (unsigned long long)k_bits(pm, at + K_HUGE),
+	k_fact("shared, armed, punched: %zu WRITTEN, bits %#llx; mtime %s, ctime %s, "
+	       "blocks %ld -> %ld, first hole at %ld", seen,
+		(unsigned long long)k_bits(pm, at + K_HUGE),
 		before.st_mtim.tv_nsec != after.st_mtim.tv_nsec ? "changed" : "same",
 		before.st_ctim.tv_nsec != after.st_ctim.tv_nsec ? "changed" : "same",
 		(long)before.st_blocks, (long)after.st_blocks, (long)lseek(fd, 0, SEEK_HOLE));

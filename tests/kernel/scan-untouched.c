@@ -44,11 +44,12 @@ int main(void)
 	armed = k_status_kb("VmPTE");
 
 	k_fact("64 GiB: register +%llu kB, look +%llu kB in %llu us, arm +%llu kB in %llu ms",
-		(unsigned long long)(registered - before), (unsigned long long)(looked - registered),
-		(unsigned long long)look_ns / 1000, (unsigned long long)(armed - looked),
+		(unsigned long long)(registered - before),
+		(unsigned long long)(looked - registered), (unsigned long long)look_ns / 1000,
+		(unsigned long long)(armed - looked),
 		(unsigned long long)arm_ns / 1000000);
 	T_CHECK(registered - before < 64);
-	T_CHECK(looked == registered);
+	T_CHECK(looked - registered < 64);
 	T_CHECK(armed - looked > 128u << 10 && armed - looked < 136u << 10);
 	return 0;
 }

@@ -145,8 +145,8 @@ static void two_in_a_tick(int fd, const char *file)
 		b = stamp(fd);
 		equal_unasked += same(a.m, b.m) && same(a.c, b.c);
 	}
-	k_fact("%s: write(2), fstat, write(2): the same times %d of 200; punch after punch %d of 200",
-		file, equal, equal_unasked);
+	k_fact("%s: write(2), fstat, write(2): the same times %d of 200; "
+	       "punch after punch %d of 200", file, equal, equal_unasked);
 	/* After two ticks without a change no later one can carry the old time. */
 	for (int i = 0; i < 10; i++) {
 		struct stamp a;

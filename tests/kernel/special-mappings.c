@@ -30,7 +30,8 @@ static bool find(const char *name, uint64_t *ret_start, uint64_t *ret_end)
 	T_CHECK(file != NULL);
 	while (!found && fgets(line, sizeof(line), file)) {
 		line[strcspn(line, "\n")] = 0;
-		if (strlen(line) > strlen(name) && !strcmp(line + strlen(line) - strlen(name), name) &&
+		if (strlen(line) > strlen(name) &&
+			!strcmp(line + strlen(line) - strlen(name), name) &&
 			sscanf(line, "%llx-%llx", &start, &end) == 2) {
 			*ret_start = start;
 			*ret_end = end;
