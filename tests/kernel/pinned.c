@@ -84,6 +84,48 @@ static void run(int uffd, int pm, char *at, int fd, const char *what)
 	T_UNTIL(5, k_status_kb("VmPin") == pinned);
 }
 
+/* VmPin in kB that registering @n buffers adds. */
+static uint64_t cost_kb(const struct iovec *iov, unsigned n)
+{
+	uint64_t before = k_status_kb("VmPin"), with;
+	struct io_uring ring;
+
+	T_OK(io_uring_queue_init(4, &ring, 0));
+	T_OK(io_uring_register_buffers(&ring, iov, n));
+	with = k_status_kb("VmPin") - before;
+	io_uring_queue_exit(&ring);
+	T_UNTIL(5, k_status_kb("VmPin") == before);
+	return with;
+}
+
+/*
+ * What VmPin counts is not what the list explains: a page of a huge page
+ * counts as the whole of it, once a ring; a small page counts for each buffer.
+ */
+static void accounting(char *small, char *huge)
+{
+	const struct iovec one = { small, K_PAGE };
+	const struct iovec twice[2] = { { small, 100 }, { small + 200, 100 } };
+	const struct iovec part = { huge + 7 * K_PAGE, K_PAGE };
+	const struct iovec parts[2] = { { huge, K_PAGE }, { huge + 9 * K_PAGE, K_PAGE } };
+	int pm = k_pagemap();
+
+	k_touch(small, K_PAGE, 1);
+	k_touch(huge, K_HUGE, 1);
+	T_CHECK(cost_kb(&one, 1) == 4);
+	k_fact("VmPin: two buffers in one 4 KiB page: %llu kB",
+		(unsigned long long)cost_kb(twice, 2));
+	if (!(k_bits(pm, huge) & PAGE_IS_HUGE)) {
+		printf("no huge page was given: that part is left out\n");
+		return;
+	}
+	k_fact("VmPin: 4 KiB of a huge page: %llu kB; two times 4 KiB of it: %llu kB",
+		(unsigned long long)cost_kb(&part, 1), (unsigned long long)cost_kb(parts, 2));
+	T_CHECK(cost_kb(&part, 1) >= 4);
+	T_CHECK(k_bits(pm, huge) & PAGE_IS_HUGE);
+	close(pm);
+}
+
 static atomic_bool stop;
 
 static void *keep_busy(void *arg)
@@ -151,6 +193,7 @@ int main(void)
 	T_CHECK(pwrite(fd, page, K_PAGE, 0) == (ssize_t)K_PAGE);
 	run(uffd, pm, k_anon(N * K_PAGE), fd, "anonymous");
 	run(uffd, pm, k_map(N * K_PAGE, MAP_SHARED, k_memfd(N * K_PAGE)), fd, "memfd");
+	accounting(k_anon(K_PAGE), k_anon_huge(K_HUGE));
 	busy_ring(k_anon(K_PAGE));
 	return 0;
 }
