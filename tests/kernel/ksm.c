@@ -15,12 +15,12 @@ static const char *const knobs[] = { DIR "pages_to_scan", DIR "sleep_millisecs",
 static uint64_t kept[3];
 static bool changed;
 
-static void set(int i, uint64_t value)
+static int set(int i, uint64_t value)
 {
 	char text[32];
 
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
-	T_OK(k_write_text(knobs[i], text));
+	return k_write_text(knobs[i], text);
 }
 
 static void put_back(void)
@@ -59,11 +59,11 @@ int main(void)
 	k_collect(pm, at, N * K_PAGE);
 	k_collect(pm, control, N * K_PAGE);
 	T_SYS(madvise(at, N * K_PAGE, MADV_MERGEABLE));
-	atexit(put_back);
+	k_at_end(put_back);
 	changed = true;
-	set(0, 2000);
-	set(1, 5);
-	set(2, 1);
+	T_OK(set(0, 2000));
+	T_OK(set(1, 5));
+	T_OK(set(2, 1));
 	T_UNTIL(20, merged() >= N - 1);
 	put_back();
 

@@ -23,6 +23,7 @@ static pid_t borrower;
 static unsigned borrowed_hugepages;
 static int zram_id = -1;
 static bool zram_on;
+static void (*hook)(void);
 
 bool k_read_u64(const char *path, uint64_t *ret_value)
 {
@@ -83,6 +84,9 @@ static void give_back(void)
 {
 	if (getpid() != borrower)
 		return;
+	if (hook)
+		hook();
+	hook = NULL;
 	if (borrowed_hugepages)
 		change_pool(-(long)borrowed_hugepages);
 	borrowed_hugepages = 0;
@@ -106,6 +110,12 @@ static void borrow(void)
 	signal(SIGINT, on_signal);
 	signal(SIGSEGV, on_signal);
 	signal(SIGBUS, on_signal);
+}
+
+void k_at_end(void (*give_back_hook)(void))
+{
+	borrow();
+	hook = give_back_hook;
 }
 
 void k_hugepages(unsigned n)

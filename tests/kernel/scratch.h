@@ -104,6 +104,12 @@ void k_hugepages(unsigned n);
  */
 void k_zram_swap(uint64_t size_bytes);
 
+/**
+ * k_at_end - run @give_back_hook when this program ends, by exit(3) or by a signal;
+ * it makes system calls only. One hook a program.
+ */
+void k_at_end(void (*give_back_hook)(void));
+
 /** k_fact - print a measured fact. */
 void k_fact(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
