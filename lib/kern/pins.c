@@ -56,18 +56,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lib/base/attr.h"
 #include "lib/base/cursor.h"
 #include "lib/base/fd.h"
-
-#ifndef AF_XDP
-#define AF_XDP 44
-#endif
+#include "lib/kern/pins_socket.h"
 
 #define LINK_MAX_BYTES   256
 #define STATUS_MAX_BYTES (64u << 10)
@@ -100,7 +94,7 @@ struct walk {
 	int proc_fd;
 	int pidfd;
 	struct umem_pins *pins;
-	size_t n_sockets_sorted;
+	size_t n_known_sockets;
 	struct ring *rings;
 	size_t n_rings;
 };
@@ -212,77 +206,17 @@ static int read_ring(struct walk *walk, int fd)
 	return 0;
 }
 
-static int compare_sockets(const void *a, const void *b)
-{
-	const struct umem_pins_socket *x = a, *y = b;
-
-	return x->inode < y->inode ? -1 : x->inode > y->inode;
-}
-
-/* Ask the socket itself. Return: 0, 1 when it is gone, or -errno. */
-static int ask_socket(int pidfd, int fd, uint64_t inode, bool *ret_xdp)
-{
-	UMEM_FD int copy = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
-	socklen_t len = sizeof(int);
-	struct stat st;
-	int domain = 0;
-
-	if (copy < 0)
-		return is_gone(-errno) ? 1 : -errno;
-	/* The number may belong to something else by now. */
-	if (fstat(copy, &st) < 0 || st.st_ino != inode || !S_ISSOCK(st.st_mode))
-		return 1;
-	if (getsockopt(copy, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0)
-		return -errno;
-	*ret_xdp = domain == AF_XDP;
-	return 0;
-}
-
 static int read_socket(struct walk *walk, int fd, uint64_t inode)
 {
-	struct umem_pins *pins = walk->pins;
-	struct umem_pins_socket new = { .inode = inode, .seen = true }, *known = NULL;
+	bool xdp = false;
 	int r;
 
 	if (walk->pidfd < 0)
 		return 0;
-	if (walk->n_sockets_sorted > 0)
-		known = bsearch(&new, pins->sockets, walk->n_sockets_sorted, sizeof(new),
-			compare_sockets);
-	if (known) {
-		known->seen = true;
-		return known->xdp ? add_somewhere(pins, UMEM_PIN_XDP, fd, "AF_XDP socket") : 0;
-	}
-	r = ask_socket(walk->pidfd, fd, inode, &new.xdp);
-	if (r != 0)
-		return r < 0 ? r : 0;
-	if (pins->n_sockets == pins->sockets_room) {
-		size_t room = pins->sockets_room ? pins->sockets_room * 2 : 32;
-		struct umem_pins_socket *more = reallocarray(pins->sockets, room, sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		pins->sockets = more;
-		pins->sockets_room = room;
-	}
-	pins->sockets[pins->n_sockets++] = new;
-	return new.xdp ? add_somewhere(pins, UMEM_PIN_XDP, fd, "AF_XDP socket") : 0;
-}
-
-/* Drop closed sockets and bring the new ones into order. */
-static void tidy_sockets(struct umem_pins *pins)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < pins->n_sockets; i++) {
-		if (pins->sockets[i].seen)
-			pins->sockets[n++] = pins->sockets[i];
-	}
-	pins->n_sockets = n;
-	if (n > 0)
-		qsort(pins->sockets, n, sizeof(*pins->sockets), compare_sockets);
-	for (size_t i = 0; i < n; i++)
-		pins->sockets[i].seen = false;
+	r = umem_pins_ask_socket(walk->pins, walk->n_known_sockets, walk->pidfd, fd, inode, &xdp);
+	if (r < 0 || !xdp)
+		return r;
+	return add_somewhere(walk->pins, UMEM_PIN_XDP, fd, "AF_XDP socket");
 }
 
 static int read_flags(struct walk *walk, int fd)
@@ -486,7 +420,7 @@ static int read_pins(struct walk *walk)
 	r = read_fds(walk);
 	if (r < 0)
 		return r;
-	tidy_sockets(pins);
+	umem_pins_tidy_sockets(pins);
 	r = check_rings(walk);
 	if (r < 0)
 		return r;
@@ -508,7 +442,7 @@ static int read_pins(struct walk *walk)
 int umem_pins_read(int proc_fd, int pidfd, struct umem_pins *pins)
 {
 	struct walk walk = { .proc_fd = proc_fd, .pidfd = pidfd, .pins = pins,
-		.n_sockets_sorted = pins->n_sockets };
+		.n_known_sockets = pins->n_sockets };
 	int r;
 
 	pins->n = 0;

@@ -47,7 +47,7 @@ struct umem_pin {
  * struct umem_pins_socket - a socket that was asked for its family once.
  * @inode: its number.
  * @xdp: it is one of AF_XDP.
- * @seen: private to pins.c.
+ * @seen: private to pins_socket.c.
  */
 struct umem_pins_socket {
 	uint64_t inode;
