@@ -178,14 +178,16 @@ static inline int inject_any(pid_t pid, uint64_t deadline_ns, struct umem_inject
 	return r;
 }
 
-/* One injection that must succeed. */
-static inline void inject_ok(pid_t pid, struct umem_inject_report *report)
+/* One injection that must succeed, into a target that is well. */
+static inline void inject_ok(pid_t pid, const struct board *board,
+	struct umem_inject_report *report)
 {
 	struct umem_note note = { 0 };
 	int r = inject_any(pid, 5 * SECOND, report, &note);
 
 	if (r != 0)
-		T_FAIL("inject: %d %s", r, note.text);
+		T_FAIL("inject: %d %s; target in state %c: %s", r, note.text, t_proc_state(pid),
+			board->error);
 }
 
 #endif
