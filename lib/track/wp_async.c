@@ -92,6 +92,23 @@ static void destroy(struct umem_tracker *tracker)
 	free(self);
 }
 
+/*
+ * Memory that is not for us to register: the program's it is not, or the
+ * kernel writes it through a mapping of its own, which no protection stops
+ * (the run page of a KVM vCPU can be armed all the same).
+ */
+static const char *explain_kind(enum umem_kind kind)
+{
+	switch (kind) {
+	case UMEM_KIND_KERNEL:
+		return "not the program's memory";
+	case UMEM_KIND_KERNEL_SHARED:
+		return "written by the kernel itself";
+	default:
+		return NULL;
+	}
+}
+
 /* Why the kernel refused to watch a region; static text. */
 static const char *explain_register(const struct umem_region *region, int error)
 {
@@ -102,8 +119,6 @@ static const char *explain_register(const struct umem_region *region, int error)
 	switch (region->kind) {
 	case UMEM_KIND_DEVICE:
 		return "memory of a device";
-	case UMEM_KIND_KERNEL_SHARED:
-		return "written by the kernel itself";
 	case UMEM_KIND_FILE_SHARED:
 	case UMEM_KIND_SHMEM:
 		if (!(region->vma_flags & UMEM_VMA_WRITE))
@@ -116,40 +131,26 @@ static const char *explain_register(const struct umem_region *region, int error)
 				 "this kind of mapping cannot be write-protected";
 }
 
-static int register_region(struct umem_wp_async *self, struct umem_region *region)
-{
-	struct umem_target *target = self->base.target;
-	int r;
-
-	if (region->registered || region->untrackable)
-		return 0;
-	if (region->kind == UMEM_KIND_KERNEL) {
-		region->untrackable = "not the program's memory";
-		return 0;
-	}
-	r = umem_uffd_register(target->uffd, region->start, region->end,
-		UFFDIO_REGISTER_MODE_WP);
-	if (r == -ESRCH)
-		return UMEM_GONE;
-	if (r < 0)
-		region->untrackable = explain_register(region, r);
-	else
-		region->registered = true;
-	return 0;
-}
-
-/* An adopted userfaultfd watches what it was told to, no mapping more. */
-static int register_piece(struct umem_wp_async *self, struct umem_region *region,
+/*
+ * Register a region, whole, so that it is not split; of an adopted userfaultfd
+ * only what was handed over.
+ */
+static int register_region(struct umem_wp_async *self, struct umem_region *region,
 	const struct umem_range *piece)
 {
 	struct umem_target *target = self->base.target;
+	uint64_t start = target->adopted ? piece->start : region->start;
+	uint64_t end = target->adopted ? piece->end : region->end;
 	int r;
 
-	if (!target->adopted)
-		return register_region(self, region);
-	r = umem_uffd_register(target->uffd, piece->start, piece->end,
-		UFFDIO_REGISTER_MODE_WP);
-	if (r == -ESRCH)
+	if (region->untrackable || (region->registered && !target->adopted))
+		return 0;
+	region->untrackable = explain_kind(region->kind);
+	if (region->untrackable)
+		return 0;
+	r = umem_uffd_register(target->uffd, start, end, UFFDIO_REGISTER_MODE_WP);
+	/* A memory that is gone answers ENOMEM here (Linux 6.18), not ESRCH. */
+	if (r == -ESRCH || (r == -ENOMEM && umem_target_gone(target)))
 		return UMEM_GONE;
 	if (r < 0)
 		region->untrackable = explain_register(region, r);
@@ -159,9 +160,15 @@ static int register_piece(struct umem_wp_async *self, struct umem_region *region
 }
 
 static int watch_piece(struct umem_wp_async *self, struct umem_region *region,
-	const struct umem_range *piece, struct umem_pageset *fresh)
+	const struct umem_range *asked, struct umem_pageset *fresh)
 {
-	int r = register_piece(self, region, piece);
+	/* A scan that begins or ends inside a huge page protects nothing of it. */
+	const struct umem_range whole = {
+		umem_align_down(asked->start, region->page_size_bytes),
+		umem_align_up(asked->end, region->page_size_bytes),
+	};
+	const struct umem_range *piece = &whole;
+	int r = register_region(self, region, piece);
 
 	if (r != 0 || !region->registered)
 		return r;
@@ -415,6 +422,10 @@ static int collect(struct umem_tracker *tracker, struct umem_pageset *written,
 		r = collect_unarmed(self, written);
 	if (r == 0)
 		r = collect_vanished(self, written);
+	if (r == 0 && !umem_feats_has(&tracker->target->feats, UMEM_FEAT_SCAN_REPORTS_HOLES))
+		r = umem_reasons_add(why, 0, UINT64_MAX,
+			"this kernel does not report when 2 MiB or more are discarded at once "
+			"(scan_reports_holes)");
 	if (r == -ESRCH)
 		return UMEM_GONE;
 	if (r == -EAGAIN)
