@@ -36,6 +36,7 @@
 #include "lib/kern/pidfd.h"
 #include "lib/kern/uffd.h"
 #include "lib/mem/pageset.h"
+#include "lib/mem/thp.h"
 
 #define DEFAULT_DEADLINE_NS 1000000000ull
 
@@ -393,14 +394,17 @@ struct umem_target *umem_target_free(struct umem_target *target)
 {
 	if (!target)
 		return NULL;
-	if (target->uffd >= 0)
+	if (target->uffd >= 0) {
 		lift(target);
+		umem_thp_restore(target, &target->huge);
+	}
 	umem_fd_close(target->uffd);
 	umem_fd_close(target->pagemap_fd);
 	umem_fd_close(target->maps_fd);
 	umem_fd_close(target->proc_fd);
 	umem_fd_close(target->pidfd);
 	umem_ranges_deinit(&target->managed);
+	umem_ranges_deinit(&target->huge);
 	umem_space_deinit(&target->space);
 	free(target);
 	return NULL;

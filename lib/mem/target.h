@@ -26,6 +26,7 @@
  * @stop_ns: how long attaching stopped it.
  * @adopted: the userfaultfd was handed in; only @managed may be touched.
  * @managed: what may be managed; empty means all.
+ * @huge: blocks that were mapped by a huge page when they were armed.
  * @feats: what the kernel can do, as far as probed and overridden.
  * @space: its regions.
  */
@@ -40,6 +41,7 @@ struct umem_target {
 	uint64_t stop_ns;
 	bool adopted;
 	struct umem_ranges managed;
+	struct umem_ranges huge;
 	struct umem_feats feats;
 	struct umem_space space;
 };

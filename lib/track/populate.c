@@ -40,7 +40,8 @@
 /* Blocks that lie closer than this are armed as one: 4 page tables between them. */
 #define JOIN_BYTES (4 * BLOCK_BYTES)
 
-#define LOOK_WANTED (PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_PFNZERO | PAGE_IS_FILE)
+#define LOOK_WANTED (PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_PFNZERO | PAGE_IS_FILE | \
+	PAGE_IS_HUGE)
 
 /* Is a page with these categories content that a report has to name? */
 static bool is_content(const struct umem_region *region, uint64_t categories, bool fresh)
@@ -78,6 +79,11 @@ static int look(struct umem_wp_async *self, const struct umem_region *region,
 
 			if (content)
 				r = umem_pageset_add(found, run->start, run->end);
+			if (r == 0 && (run->categories & PAGE_IS_HUGE) &&
+				region->kind == UMEM_KIND_ANON)
+				r = umem_ranges_add(&self->base.target->huge,
+					umem_align_up(run->start, BLOCK_BYTES),
+					umem_align_down(run->end, BLOCK_BYTES));
 			/* Page cache under a private mapping needs no block of its own. */
 			if (r == 0 && blocks && is_content(region, run->categories, false))
 				r = umem_ranges_add(blocks,
