@@ -237,13 +237,14 @@ static int prepare(struct umem_inject_job *job, const struct umem_inject_census 
 				"the memory of process %d may not be read: needs CAP_SYS_PTRACE, "
 				"or the same user", job->pid);
 		r = umem_inject_find_insn(job->pid, census->v[i].tid, job->mem_fd, &job->insn);
-		if (r == -ENOEXEC)
-			umem_note_set(note, r, 0, "process %d maps no code that enters the kernel",
-				job->pid);
 		if (r != 0)
 			job->mem_fd = umem_fd_close(job->mem_fd);
-		/* A thread that just exits has no memory any more; others may. */
-		if (r == UMEM_GONE)
+		/*
+		 * A thread that just exits has no memory any more; others may. In
+		 * the middle of an exec nothing is mapped yet.
+		 */
+		job->no_insn = r == -ENOEXEC;
+		if (r == UMEM_GONE || r == -ENOEXEC)
 			r = UMEM_AGAIN;
 	}
 	return r;
@@ -296,6 +297,9 @@ static int run_until(struct umem_inject_job *job, const struct umem_inject_step 
 		if (umem_now_ns() >= job->deadline_ns) {
 			if (census.n_alive == 0)
 				return UMEM_GONE;
+			if (job->no_insn)
+				return umem_note_set(note, -ENOEXEC, 0,
+					"process %d maps no code that enters the kernel", job->pid);
 			return umem_note_set(note, -ETIMEDOUT, 0,
 				"no thread of process %d could be stopped in time; thread %d is in "
 				"state %c", job->pid,

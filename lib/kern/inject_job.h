@@ -73,6 +73,7 @@ enum umem_inject_stage {
  * struct umem_inject_job - one helper's work, in memory that both map.
  * @pid, @pidfd: as umem_inject_run().
  * @mem_fd: the target's memory, opened before the stop.
+ * @no_insn: no instruction that enters the kernel was found, last time.
  * @insn: address of an instruction that enters the kernel.
  * @deadline_ns: CLOCK_MONOTONIC moment after which no thread is stopped any more.
  * @threads, @n_threads: whom to try, best first.
@@ -87,6 +88,7 @@ struct umem_inject_job {
 	int pid;
 	int pidfd;
 	int mem_fd;
+	bool no_insn;
 	uint64_t insn;
 	uint64_t deadline_ns;
 	struct umem_inject_thread threads[UMEM_INJECT_MAX_THREADS];

@@ -40,6 +40,10 @@
 /* How long to poll for a stop of a thread on another processor; see follow(). */
 #define POLL_NS 40000u
 
+/* How often and how far apart a refusal to be traced is checked. */
+#define SEIZE_TRIES    3
+#define SEIZE_PAUSE_US 500
+
 /* A signal mask as the kernel has it. */
 #define MASK_BYTES 8
 
@@ -80,6 +84,15 @@ struct stop {
 
 static void on_tick(int signo)
 {
+}
+
+/* Sleep, though the ticks go on. */
+static void wait_us(long us)
+{
+	uint64_t end_ns = umem_now_ns() + (uint64_t)us * 1000;
+
+	while (us > 0 && umem_now_ns() < end_ns)
+		usleep(500);
 }
 
 static long trace(int request, int tid, uintptr_t addr, uintptr_t data)
@@ -241,7 +254,6 @@ static int run_steps(struct stop *s)
 	for (size_t i = 0; i < s->job->n_steps; i++) {
 		struct umem_inject_step *step = &steps[i];
 		uint64_t args[6];
-		long delay;
 		int r;
 
 		if (!is_wanted(steps, step))
@@ -253,9 +265,8 @@ static int run_steps(struct stop *s)
 		r = call(s, step->nr, args, &step->ret_value);
 		if (r != 0)
 			return r;
-		delay = UMEM_FAULT_POINT("inject.stopped-delay-us");
-		if (delay > 0)
-			usleep((useconds_t)delay);
+		/* For tests: a wide window with borrowed registers. */
+		wait_us(UMEM_FAULT_POINT("inject.stopped-delay-us"));
 		if (s->interrupted)
 			return -ETIMEDOUT;
 		s->job->stage = UMEM_INJECT_STAGE_FETCH;
@@ -403,7 +414,8 @@ static int use_stopped(struct stop *s)
 		if (r < 0 && r != -EIO && !s->interrupted)
 			undo_steps(s);
 	}
-	if (r != UMEM_GONE && give_back(s) != 0 && r == 0)
+	/* Killed: then whatever failed before failed because of that. */
+	if (r != UMEM_GONE && give_back(s) != 0)
 		r = UMEM_GONE;
 	return r;
 }
@@ -422,13 +434,28 @@ static int check_identity(const struct umem_inject_job *job, int tid)
 	return umem_pidfd_exited(job->pidfd) ? UMEM_GONE : 0;
 }
 
-/* A thread that is just ending is refused like one that we may not trace. */
-static bool has_ended(int pid, int tid)
+/*
+ * Become the tracer. A thread that is just ending is refused like one that we
+ * may not trace, and in an exec another thread takes over the id of the one
+ * that ended: a refusal counts when it lasts. Return: 0, UMEM_AGAIN, -EPERM.
+ */
+static int seize(const struct umem_inject_job *job, int tid)
 {
-	struct umem_proc_stat stat;
+	int r = 0;
 
-	return umem_proc_stat_read(pid, tid, &stat) < 0 || stat.state == 'Z' ||
-		stat.state == 'X';
+	for (int i = 0; i < SEIZE_TRIES; i++) {
+		struct umem_proc_stat stat;
+
+		if (i > 0)
+			wait_us(SEIZE_PAUSE_US);
+		r = (int)trace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC);
+		if (r != -EPERM)
+			break;
+		if (umem_proc_stat_read(job->pid, tid, &stat) < 0 || stat.state == 'Z' ||
+			stat.state == 'X')
+			return UMEM_AGAIN;
+	}
+	return r == -ESRCH ? UMEM_AGAIN : r;
 }
 
 /*
@@ -449,7 +476,11 @@ static void follow(int cpu)
 	sched_setaffinity(0, sizeof(set), &set);
 }
 
-/* Stop one thread and run the steps in it. Return: as umem_inject_job.result. */
+/*
+ * Stop one thread and run the steps in it. Return: as umem_inject_job.result,
+ * UMEM_AGAIN for the next thread; or -EAGAIN to start over with what is there
+ * by then: an exec may have given what we hold the id of another thread.
+ */
 static int try_thread(struct umem_inject_job *job, const struct umem_inject_thread *thread)
 {
 	struct stop s = { .job = job, .tid = thread->tid, .polls = thread->cpu < 0 };
@@ -463,9 +494,9 @@ static int try_thread(struct umem_inject_job *job, const struct umem_inject_thre
 	/* Before 6.9 there is only the process's, which fails once its leader is gone. */
 	s.getfd_pidfd = thread_fd >= 0 ? thread_fd : job->pidfd;
 	follow(thread->cpu);
-	r = (int)trace(PTRACE_SEIZE, thread->tid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC);
-	if (r < 0)
-		return has_ended(job->pid, thread->tid) ? UMEM_AGAIN : r;
+	r = seize(job, thread->tid);
+	if (r != 0)
+		return r;
 	r = check_identity(job, thread->tid);
 	if (r != 0)
 		return r;
@@ -476,9 +507,13 @@ static int try_thread(struct umem_inject_job *job, const struct umem_inject_thre
 	if (trace(PTRACE_INTERRUPT, thread->tid, 0, 0) < 0)
 		return UMEM_AGAIN;
 	r = wait_interrupt(&s, slice_ns < job->deadline_ns ? slice_ns : job->deadline_ns);
+	if (r == -ETIMEDOUT)
+		return UMEM_AGAIN;
 	/* Nothing was run yet: what became of the process is for the caller to see. */
+	if (r == UMEM_GONE)
+		return -EAGAIN;
 	if (r != 0)
-		return r < 0 && r != -ETIMEDOUT ? r : UMEM_AGAIN;
+		return r;
 	r = use_stopped(&s);
 	job->report.tid = thread->tid;
 	job->report.stop_ns = umem_now_ns() - begin_ns;
@@ -503,14 +538,18 @@ static void set_up(void)
 void umem_inject_helper(struct umem_inject_job *job)
 {
 	int r = UMEM_AGAIN;
+	size_t i;
 
 	set_up();
-	for (size_t i = 0; i < job->n_threads && r == UMEM_AGAIN; i++) {
+	for (i = 0; i < job->n_threads && r == UMEM_AGAIN; i++) {
 		if (i > 0 && umem_now_ns() >= job->deadline_ns)
 			break;
 		r = try_thread(job, &job->threads[i]);
 	}
+	/* Refused because we hold it already, under its former id? */
+	if (r == -EPERM && job->stage == UMEM_INJECT_STAGE_SEIZE && i > 1)
+		r = -EAGAIN;
 	/* Threads that would not stop are let go by our exit, untouched. */
-	job->result = r;
+	job->result = r == -EAGAIN ? UMEM_AGAIN : r;
 	_exit(0);
 }
