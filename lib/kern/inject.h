@@ -19,13 +19,16 @@
 #define UMEM_INJECT_MAX_STEPS 8
 
 /**
- * struct umem_inject_step - one system call of a stop.
+ * struct umem_inject_step - one system call of a stop. It must return at once:
+ * one that blocks is broken off after a second and fails the whole run, and one
+ * that sleeps by a timeout spoils the remaining time of the target's own sleep.
  * @nr: its number on the target's architecture.
  * @args: its arguments; an address means the target's memory.
  * @arg0_from: index of an earlier step whose result becomes args[0], or -1.
  *             A step whose @arg0_from step failed is not run.
  * @fetch_fd: the result is a descriptor of the target: duplicate it to us.
- * @else_of: run only if the step of this index failed, or -1: an alternative.
+ * @else_of: run only if the step of this index was run and failed, or -1: an
+ *           alternative.
  * @ret_value: what the call returned in the target, -errno on failure;
  *             -ECANCELED when it was not run.
  * @ret_fd: our duplicate, close-on-exec, or -1; the caller closes.
@@ -43,7 +46,8 @@ struct umem_inject_step {
 /**
  * struct umem_inject_report - how a stop went.
  * @tid: the thread that was used.
- * @stop_ns: from the moment it was stopped until it was let go.
+ * @stop_ns: from our request to stop it until it was let go: no less than what
+ *           the thread lost.
  */
 struct umem_inject_report {
 	int tid;
@@ -55,7 +59,9 @@ struct umem_inject_report {
  * @pid: process id (of the thread group), not our own.
  * @pidfd: a pidfd of it that the caller checked, so that a reused id is noticed.
  * @steps: results are set in each step when this returns 0.
- * @deadline_ns: give up when no thread could be stopped within this time.
+ * @deadline_ns: give up when no thread could be stopped within this time. What
+ *               began within it is brought to an end, at most a second later
+ *               unless the kernel itself keeps the thread.
  * @ret_report: may be NULL.
  * @note: says which state of the target was in the way.
  *
@@ -64,8 +70,12 @@ struct umem_inject_report {
  * was done; -EBUSY already traced; -EPERM not permitted; -EACCES its seccomp
  * filter may not be suspended by us; -ETIMEDOUT no thread stopped (blocked in
  * the kernel); -ENOTSUP a kernel thread or an architecture that we cannot run
- * in (32-bit on 64-bit); -ENOEXEC no syscall instruction was found; -ENOMEM,
- * -EAGAIN. On failure the target is as it was and no descriptor is left.
+ * in (32-bit on 64-bit); -ENOEXEC no syscall instruction was found; -EINVAL our
+ * own process, or steps that refer to later ones; -EMFILE and other errors of
+ * pidfd_getfd(2); -EIO a signal broke a call off; -ENOMEM, -EAGAIN. On failure
+ * the target is as it was and no descriptor is left. A wait with a timeout that
+ * the kernel cannot continue (epoll_wait and the like, see inject.c) starts anew
+ * if the target has no other thread.
  */
 int umem_inject_run(int pid, int pidfd, struct umem_inject_step *steps, size_t n_steps,
 	uint64_t deadline_ns, struct umem_inject_report *ret_report,

@@ -63,9 +63,10 @@ struct dispatch {
 };
 
 /*
- * One stop of one thread. @polls: wait for it awake. @dirty: its registers are borrowed. @deliver: a
- * signal to hand over when it is let go. @getfd_pidfd: whose table its
- * descriptors are fetched from.
+ * One stop of one thread. @polls: wait for it awake. @getfd_pidfd: whose table
+ * its descriptors are fetched from. @interrupted: a call took too long.
+ * @has_regs, @masked: registers are saved, signals are blocked. @dirty: the
+ * registers are borrowed. @deliver: a signal to hand over when it is let go.
  */
 struct stop {
 	struct umem_inject_job *job;
@@ -74,6 +75,7 @@ struct stop {
 	int getfd_pidfd;
 	uint64_t until_ns;
 	bool interrupted;
+	bool has_regs;
 	bool masked;
 	bool dirty;
 	int deliver;
@@ -189,7 +191,12 @@ static int run_to_call(struct stop *s)
 		/* Only SIGSTOP gets through the mask; it stops all other threads now. */
 		signo = WSTOPSIG(status);
 		if (signo != SIGSTOP) {
-			s->deliver = signo;
+			siginfo_t info;
+
+			/* What our call brought about is not the target's to see. */
+			if (trace(PTRACE_GETSIGINFO, s->tid, 0, (uintptr_t)&info) == 0 &&
+				info.si_code <= 0)
+				s->deliver = signo;
 			return -EIO;
 		}
 	}
@@ -352,6 +359,7 @@ static int borrow(struct stop *s)
 
 	s->job->stage = UMEM_INJECT_STAGE_REGS;
 	r = umem_inject_regs_read(s->tid, &s->saved);
+	s->has_regs = r == 0;
 	if (r == 0)
 		r = check_insn(s);
 	if (r == 0)
@@ -387,15 +395,13 @@ static int borrow(struct stop *s)
 /* Put everything back and let the thread go. Return: 0, UMEM_GONE. */
 static int give_back(struct stop *s)
 {
+	bool waits = s->has_regs && umem_inject_regs_rewait(&s->saved);
 	int r = 0;
 
-	umem_inject_regs_rewait(&s->saved);
-	if (s->masked || s->dirty) {
+	if (s->dirty || waits)
 		r = umem_inject_regs_write(s->tid, &s->saved);
-		if (r == 0)
-			r = (int)trace(PTRACE_SETSIGMASK, s->tid, MASK_BYTES,
-				(uintptr_t)&s->mask);
-	}
+	if (r == 0 && s->masked)
+		r = (int)trace(PTRACE_SETSIGMASK, s->tid, MASK_BYTES, (uintptr_t)&s->mask);
 	if (s->dispatch.mode != 0)
 		trace(SET_DISPATCH, s->tid, sizeof(s->dispatch), (uintptr_t)&s->dispatch);
 	if (r == 0)

@@ -11,9 +11,11 @@
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "tests/kernel/inject-common.h"
@@ -421,6 +423,97 @@ static void stopped(void)
 	board_free(board);
 }
 
+#ifdef __x86_64__
+/* A thread that is in 32-bit code: an endless loop in a low page. */
+static void compat(struct board *board)
+{
+	static const unsigned char loop[] = { 0xeb, 0xfe };
+	struct {
+		uint64_t ip;
+		uint64_t cs;
+	} there = { 0, 0x23 };
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+
+	if (page == MAP_FAILED)
+		broken(board, "no low page");
+	memcpy(page, loop, sizeof(loop));
+	there.ip = (uintptr_t)page;
+	board->ready = true;
+	__asm__ volatile("push %1\n push %0\n lretq" : : "r"(there.ip), "r"(there.cs));
+}
+
+static void other_word_size(void)
+{
+	struct board *board = board_new();
+	struct umem_note note = { 0 };
+	pid_t pid = t_fork();
+
+	if (pid == 0)
+		compat(board);
+	T_UNTIL(5, board->ready);
+	t_msleep(10);
+	T_CHECK(inject_any(pid, SECOND, NULL, &note) == -ENOTSUP, "%s", note.text);
+	T_CHECK(strstr(note.text, "32-bit"), "%s", note.text);
+	T_CHECK(t_proc_state(pid) == 'R' && tracer_of(pid) == 0);
+	t_end(pid);
+	board_free(board);
+}
+#endif
+
+static bool put(const char *dir, const char *name, const char *text)
+{
+	char path[128];
+	int fd;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : write(fd, text, strlen(text));
+	close(fd);
+	return n > 0;
+}
+
+/* A frozen group: the thread stops for us, but runs nothing. */
+static void frozen(void)
+{
+	struct umem_note note = { 0 };
+	struct board *board;
+	struct look before;
+	char root[] = "/tmp/umem-cgroup-XXXXXX", dir[64], number[16];
+	pid_t pid;
+
+	T_CHECK(mkdtemp(root) != NULL);
+	if (mount("none", root, "cgroup2", 0, NULL) < 0) {
+		printf("no control group to freeze: %s\n", strerror(errno));
+		rmdir(root);
+		return;
+	}
+	snprintf(dir, sizeof(dir), "%s/umem-test-%d", root, (int)getpid());
+	T_SYS(mkdir(dir, 0755));
+	board = board_new();
+	pid = start(board, plain);
+	look_at(pid, &before);
+	snprintf(number, sizeof(number), "%d", (int)pid);
+	if (put(dir, "cgroup.procs", number) && put(dir, "cgroup.freeze", "1")) {
+		t_msleep(20);
+		T_CHECK(inject_any(pid, SECOND / 10, NULL, &note) == -ETIMEDOUT, "%s", note.text);
+		T_CHECK(strstr(note.text, "frozen"), "%s", note.text);
+		T_CHECK(looks_like(pid, &before));
+		T_CHECK(put(dir, "cgroup.freeze", "0"));
+		ask(board);
+		inject_ok(pid, board, NULL);
+		ask(board);
+	} else {
+		printf("no control group to freeze\n");
+	}
+	t_end(pid);
+	T_UNTIL(5, rmdir(dir) == 0);
+	T_SYS(umount2(root, MNT_DETACH));
+	rmdir(root);
+	board_free(board);
+}
+
 int main(void)
 {
 	nonexistent();
@@ -439,5 +532,9 @@ int main(void)
 	fetch_fails();
 	blocks();
 	stopped();
+	frozen();
+#ifdef __x86_64__
+	other_word_size();
+#endif
 	return 0;
 }
