@@ -46,7 +46,10 @@ bool umem_cursor_str(struct umem_cursor *c, const char *want);
 /** umem_cursor_spaces - step over blanks and tabs, as many as there are. */
 void umem_cursor_spaces(struct umem_cursor *c);
 
-/** umem_cursor_word - split off the bytes up to the next blank, tab or the end. Return: false if none. */
+/**
+ * umem_cursor_word - split off the bytes up to the next blank, tab or the end.
+ * Return: false if none.
+ */
 bool umem_cursor_word(struct umem_cursor *c, struct umem_cursor *ret_word);
 
 /**

@@ -289,7 +289,8 @@ static int run_until(struct umem_inject_job *job, const struct umem_inject_step 
 		if (r == UMEM_GONE || umem_pidfd_exited(job->pidfd))
 			return UMEM_GONE;
 		if (r < 0)
-			return umem_note_set(note, r, 0, "the threads of process %d cannot be listed: %s",
+			return umem_note_set(note, r, 0,
+				"the threads of process %d cannot be listed: %s",
 				job->pid, strerror(-r));
 		r = census.n > 0 ? attempt(job, &census, steps, note) : UMEM_AGAIN;
 		if (r != UMEM_AGAIN)

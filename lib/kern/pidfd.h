@@ -10,13 +10,19 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-/** umem_pidfd_open - pidfd of a process. Return: 0, -ESRCH, -EINVAL (a thread, not a process), -EMFILE. */
+/**
+ * umem_pidfd_open - pidfd of a process.
+ * Return: 0, -ESRCH, -EINVAL (a thread, not a process), -EMFILE.
+ */
 int umem_pidfd_open(int pid, int *ret_fd);
 
 /** umem_pidfd_exited - has the process ended? Looks, does not wait. */
 bool umem_pidfd_exited(int pidfd);
 
-/** umem_pidfd_getfd - duplicate descriptor @fd of the process. Return: 0, -EPERM, -EBADF, -ESRCH. */
+/**
+ * umem_pidfd_getfd - duplicate descriptor @fd of the process.
+ * Return: 0, -EPERM, -EBADF, -ESRCH.
+ */
 int umem_pidfd_getfd(int pidfd, int fd, int *ret_fd);
 
 /**
@@ -50,7 +56,10 @@ struct umem_proc_stat {
  */
 int umem_proc_stat_parse(const char *text, size_t len_bytes, struct umem_proc_stat *ret_stat);
 
-/** umem_proc_stat_read - of process @pid, or of its thread @tid if > 0. Return: 0, -ENOENT, -ESRCH, -EBADMSG. */
+/**
+ * umem_proc_stat_read - of process @pid, or of its thread @tid if > 0.
+ * Return: 0, -ENOENT, -ESRCH, -EBADMSG.
+ */
 int umem_proc_stat_read(int pid, int tid, struct umem_proc_stat *ret_stat);
 
 #endif

@@ -210,7 +210,8 @@ static void fake_limits(void **state)
 	T_CHECK(pins.v[pins.n - 1].kind == UMEM_PIN_UNKNOWN);
 	T_CHECK(pins.v[pins.n - 1].range.end == UINT64_MAX);
 	put_fd(3, "anon_inode:[io_uring]",
-		"ino:\t77\nUserBufs:\t2\n0: 0xfffffffffffff001/4094\n1: 0x1/18446744073709551614\n");
+		"ino:\t77\nUserBufs:\t2\n"
+		"0: 0xfffffffffffff001/4094\n1: 0x1/18446744073709551614\n");
 	read_tree(&pins);
 	T_CHECK(pins.n == 2 && pins.explained_bytes == UINT64_MAX);
 	umem_pins_deinit(&pins);
@@ -220,7 +221,8 @@ static void hostile_fdinfo(void **state)
 {
 	static const char *const bad[] = {
 		"UserBufs:", "UserBufs:\t", "UserBufs:\t-1", "UserBufs:\t1", "UserBufs:\t1\n",
-		"UserBufs:\t1x\n", "UserBufs:\t1\nfoo", "UserBufs:\t1\n0: 0x5/", "ino:\tx\nUserBufs:\t0",
+		"UserBufs:\t1x\n", "UserBufs:\t1\nfoo", "UserBufs:\t1\n0: 0x5/",
+		"ino:\tx\nUserBufs:\t0",
 		"UserBufs:\t1\n0: 0x5/4 ", "UserBufs:\t1\n0: 5/4", "UserBufs:\t1\n0:0x5/4",
 		"UserBufs:\t1\n0: 0x10000000000000000/4", "UserBufs:\t1\n0: 0xffffffffffffffff/2",
 		"UserBufs:\t18446744073709551616\n", "UserBufs:\t99999999999\n0: 0x5/4\n",
