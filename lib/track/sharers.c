@@ -22,7 +22,6 @@
  */
 #include "lib/track/sharers.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -31,8 +30,6 @@
 
 #include "lib/base/fd.h"
 #include "lib/kern/filecache.h"
-#include "lib/kern/kcmp.h"
-#include "lib/kern/pidfd.h"
 
 static bool same_object(const struct umem_region *region, uint32_t major, uint32_t minor,
 	uint64_t inode)
@@ -122,7 +119,7 @@ void umem_sharers_deinit(struct umem_sharers *sharers)
 	for (size_t i = 0; i < sharers->n; i++)
 		drop(&sharers->v[i]);
 	free(sharers->v);
-	umem_maps_deinit(&sharers->maps);
+	umem_mappers_deinit(&sharers->mappers);
 	*sharers = (struct umem_sharers){ 0 };
 }
 
@@ -248,42 +245,17 @@ static int report_all(const struct umem_sharer *m, struct umem_target *target,
 	return 0;
 }
 
-/* Say that process @pid may write the regions of @target that show @vma's object. */
-static int say_untracked(const struct umem_target *target, const struct umem_ranges *watched,
-	const struct umem_vma *vma, int pid, const char *why_not, struct umem_reasons *why)
+/* Say that process @m may write memory of the target. */
+static int say_untracked(const struct umem_mapper *m, const char *why_not,
+	struct umem_reasons *why)
 {
 	int r = 0;
 
-	for (size_t k = 0; k < target->space.n && r == 0; k++) {
-		const struct umem_region *to = &target->space.v[k];
-
-		if (is_shared(to, watched) &&
-			same_object(to, vma->dev_major, vma->dev_minor, vma->inode))
-			r = umem_reasons_add(why, to->start, to->end,
-				"pid %d maps it too and may write it%s%s", pid,
-				why_not[0] ? ": " : "; --sharers tracks it as well", why_not);
-	}
+	for (size_t i = 0; i < m->written.n && r == 0; i++)
+		r = umem_reasons_add(why, m->written.v[i].start, m->written.v[i].end,
+			"pid %d (%s) maps it too and may write it%s%s", m->pid, m->stat.comm,
+			why_not[0] ? ": " : "; --sharers tracks it as well", why_not);
 	return r;
-}
-
-/* The first mapping through which a process can write an object of the target, or NULL. */
-static const struct umem_vma *writable_mapping(const struct umem_maps *maps,
-	const struct umem_target *target, const struct umem_ranges *watched)
-{
-	const uint32_t need = UMEM_VMA_SHARED | UMEM_VMA_WRITE;
-
-	for (size_t i = 0; i < maps->n; i++) {
-		const struct umem_vma *vma = &maps->v[i];
-
-		if (vma->inode == 0 || (vma->flags & need) != need)
-			continue;
-		for (size_t k = 0; k < target->space.n; k++)
-			if (is_shared(&target->space.v[k], watched) &&
-				same_object(&target->space.v[k], vma->dev_major,
-					vma->dev_minor, vma->inode))
-				return vma;
-	}
-	return NULL;
 }
 
 static struct umem_sharer *find_member(struct umem_sharers *sharers, int pid)
@@ -294,54 +266,61 @@ static struct umem_sharer *find_member(struct umem_sharers *sharers, int pid)
 	return NULL;
 }
 
-/* Look at one process that is no member yet. */
-static int consider(struct umem_sharers *sharers, int pid, struct umem_target *target,
-	const struct umem_ranges *watched, bool baseline, struct umem_pageset *out,
-	struct umem_reasons *why)
+static bool is_member(void *user, int pid)
 {
-	struct umem_proc_stat stat;
-	struct umem_note note = { 0 };
-	const struct umem_vma *vma;
-	struct umem_sharer *m;
-	UMEM_FD int fd = -1;
-	int r = umem_maps_open(pid, &fd);
+	return find_member(user, pid) != NULL;
+}
 
-	if (r < 0 || umem_maps_read(fd, UMEM_MAPS_AUTO, &sharers->maps) < 0)
-		return 0; /* it ended, or it has no memory */
-	vma = writable_mapping(&sharers->maps, target, watched);
-	if (!vma || umem_proc_stat_read(pid, 0, &stat) < 0)
+/* A process that maps memory of the target, and is no member yet. */
+static int consider(struct umem_sharers *sharers, const struct umem_mapper *mapper,
+	struct umem_target *target, const struct umem_ranges *watched, bool baseline,
+	struct umem_pageset *out, struct umem_reasons *why)
+{
+	struct umem_note note = { 0 };
+	struct umem_sharer *m;
+	int r;
+
+	if (mapper->written.n == 0)
 		return 0;
-	/* A vfork child writes through the target's own page tables. */
-	if (umem_kcmp_same_memory(pid, target->tid))
-		return 0;
-	if (!sharers->attach || pid == getpid())
-		return say_untracked(target, watched, vma, pid,
-			pid == getpid() ? "it is this program itself" : "", why);
-	r = add_member(sharers, pid, stat.start_ticks, &m, &note);
+	if (!sharers->attach || mapper->pid == getpid())
+		return say_untracked(mapper,
+			mapper->pid == getpid() ? "it is this program itself" : "", why);
+	r = add_member(sharers, mapper->pid, mapper->stat.start_ticks, &m, &note);
 	if (r == 0)
 		r = collect_member(m, target, watched, baseline, out, why);
 	if (r == 0 || r == UMEM_GONE || r == -ENOMEM)
 		return r == UMEM_GONE ? 0 : r;
-	return say_untracked(target, watched, vma, pid,
-		note.text[0] ? note.text : strerror(-r), why);
+	return say_untracked(mapper, note.text[0] ? note.text : strerror(-r), why);
 }
 
-static bool has_shared(const struct umem_target *target, const struct umem_ranges *watched)
+/* Find processes that began to map memory of the target. */
+static int find_others(struct umem_sharers *sharers, struct umem_target *target,
+	const struct umem_ranges *watched, bool baseline, struct umem_pageset *out,
+	struct umem_reasons *why)
 {
-	for (size_t k = 0; k < target->space.n; k++)
-		if (is_shared(&target->space.v[k], watched))
-			return true;
-	return false;
+	struct umem_mappers *mappers = &sharers->mappers;
+	const struct umem_mapper *mapper;
+	int r = umem_mappers_begin(mappers, target, watched);
+
+	while (r == 0) {
+		r = umem_mappers_next(mappers, is_member, sharers, &mapper);
+		if (r <= 0)
+			break;
+		r = consider(sharers, mapper, target, watched, baseline, out, why);
+	}
+	if (r == 0 && mappers->n_hidden > 0)
+		r = umem_reasons_add(why, 0, UINT64_MAX,
+			"processes of others may not be looked at: whether one of them maps and "
+			"writes its shared memory is not known (needs CAP_SYS_PTRACE)");
+	return r;
 }
 
 int umem_sharers_collect(struct umem_sharers *sharers, struct umem_target *target,
 	const struct umem_ranges *watched, bool baseline, struct umem_pageset *out,
 	struct umem_reasons *why)
 {
-	struct dirent *entry;
 	size_t kept = 0;
 	int r = 0;
-	DIR *proc;
 
 	for (size_t i = 0; i < sharers->n && r >= 0; i++) {
 		struct umem_sharer *m = &sharers->v[i];
@@ -358,17 +337,5 @@ int umem_sharers_collect(struct umem_sharers *sharers, struct umem_target *targe
 		if (sharers->v[i].pid != -1)
 			sharers->v[kept++] = sharers->v[i];
 	sharers->n = kept;
-	if (r < 0 || !has_shared(target, watched))
-		return r;
-	proc = opendir("/proc");
-	if (!proc)
-		return -errno;
-	while (r == 0 && (entry = readdir(proc))) {
-		int pid = atoi(entry->d_name);
-
-		if (pid > 0 && pid != target->pid && !find_member(sharers, pid))
-			r = consider(sharers, pid, target, watched, baseline, out, why);
-	}
-	closedir(proc);
-	return r;
+	return r < 0 ? r : find_others(sharers, target, watched, baseline, out, why);
 }

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "lib/mem/mappers.h"
 #include "lib/track/track.h"
 
 /**
@@ -32,14 +33,14 @@ struct umem_sharer {
  * struct umem_sharers - all other mappers of a target's shared memory.
  * @attach: attach to them; else only say that they are there.
  * @v, @n, @room: the members.
- * @maps: scratch for reading the mappings of others.
+ * @mappers: the walk that finds them.
  */
 struct umem_sharers {
 	bool attach;
 	struct umem_sharer *v;
 	size_t n;
 	size_t room;
-	struct umem_maps maps;
+	struct umem_mappers mappers;
 };
 
 /** umem_sharers_deinit - detach from all members and free. */
