@@ -86,7 +86,8 @@ static int parse_one(struct dirty *d, int opt, const char *arg)
 	switch (opt) {
 	case 'i':
 		if (umem_parse_time(arg, &d->interval_ns) < 0)
-			return ctl_usage(VERB, "--interval: \"%s\" is no time; write 100ms, 1s", arg);
+			return ctl_usage(VERB, "--interval: \"%s\" is no time, like 100ms or 1s",
+				arg);
 		return CTL_DONE;
 	case 'n':
 		if (umem_parse_u64(arg, &d->rounds) < 0 || d->rounds == 0)

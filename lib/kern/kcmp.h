@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-/** umem_kcmp_same_memory - have both the same mm (vfork, CLONE_VM)? False when it cannot be told. */
+/** umem_kcmp_same_memory - have both the same mm (vfork, CLONE_VM)? False when unknown. */
 bool umem_kcmp_same_memory(int pid_a, int pid_b);
 
 #endif

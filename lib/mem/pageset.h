@@ -98,7 +98,7 @@ size_t umem_pageset_memory(const struct umem_pageset *set);
  */
 int umem_pageset_walk(struct umem_pageset *set, struct umem_pageset_iter *ret_iter);
 
-/** umem_pageset_walk_from - begin a walk at the first run that ends past @addr (cut off before @addr). */
+/** umem_pageset_walk_from - begin a walk at @addr; a run that holds it is cut off before it. */
 int umem_pageset_walk_from(struct umem_pageset *set, uint64_t addr,
 	struct umem_pageset_iter *ret_iter);
 

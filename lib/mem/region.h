@@ -53,7 +53,7 @@ struct umem_region {
 /** umem_kind_name - "anonymous", "shmem", "file-private", ... */
 const char *umem_kind_name(enum umem_kind kind);
 
-/** umem_kind_file_shared - is the content that of a file (or shmem object) that others may share? */
+/** umem_kind_shared - is the content that of an object which others may map, too? */
 static inline bool umem_kind_shared(enum umem_kind kind)
 {
 	return kind == UMEM_KIND_SHMEM || kind == UMEM_KIND_FILE_SHARED ||

@@ -57,13 +57,13 @@ struct umem_watch {
 	struct umem_round round;
 };
 
-/** umem_watch_is_assumed - is @region untracked, but only to be changed by what is assumed not to happen? */
+/** umem_watch_is_assumed - does @region, not tracked, change only by what is assumed away? */
 bool umem_watch_is_assumed(const struct umem_region *region);
 
 /** umem_watch_add_assumes - fill watch->assumes. Return: 0 or -ENOMEM. */
 int umem_watch_add_assumes(struct umem_watch *watch);
 
-/** umem_watch_check_busy - Return: -EBUSY and a note if another userfaultfd has a selected region. */
+/** umem_watch_check_busy - Return: -EBUSY if another userfaultfd has a selected region. */
 int umem_watch_check_busy(const struct umem_watch *watch, struct umem_note *note);
 
 /** umem_watch_n_regions - number of regions that are watched. */

@@ -47,6 +47,9 @@ int umem_watch_add_assumes(struct umem_watch *watch)
 	if (r == 0 && files)
 		r = umem_reasons_add(&watch->assumes, 0, UINT64_MAX,
 			"files that are mapped privately are not changed on disk");
+	if (r == 0 && watch->sharers.n_hidden)
+		r = umem_reasons_add(&watch->assumes, 0, UINT64_MAX,
+			"processes that may not be looked at do not write its shared memory");
 	if (r == 0 && watch->pins.direct_io)
 		r = umem_reasons_add(&watch->assumes, 0, UINT64_MAX,
 			"direct I/O into its memory ends within one round");
@@ -68,7 +71,7 @@ int umem_watch_check_busy(const struct umem_watch *watch, struct umem_note *note
 			umem_ranges_overlaps(&watch->selected, g->start, g->end))
 			return umem_note_set(note, -EBUSY, g->start,
 				"another userfaultfd watches %#llx-%#llx of pid %d, and a mapping "
-				"can have only one; leave it out with --region, or end the other user",
+				"can have only one; leave it out with --region, or end its user",
 				(unsigned long long)g->start, (unsigned long long)g->end,
 				watch->target->pid);
 	}

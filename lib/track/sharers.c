@@ -308,10 +308,7 @@ static int find_others(struct umem_sharers *sharers, struct umem_target *target,
 			break;
 		r = consider(sharers, mapper, target, watched, baseline, out, why);
 	}
-	if (r == 0 && mappers->n_hidden > 0)
-		r = umem_reasons_add(why, 0, UINT64_MAX,
-			"processes of others may not be looked at: whether one of them maps and "
-			"writes its shared memory is not known (needs CAP_SYS_PTRACE)");
+	sharers->n_hidden = mappers->n_hidden;
 	return r;
 }
 

@@ -382,28 +382,35 @@ static int collect_unarmed(struct umem_wp_async *self, struct umem_pageset *writ
 	return r;
 }
 
+/* Watched parts of one region whose content may go without a mark. */
+static int vanished_region(struct umem_wp_async *self, struct umem_region *region,
+	struct umem_pageset *written)
+{
+	const struct umem_ranges *w = &self->watched;
+	bool all = region->kind != UMEM_KIND_FILE_PRIVATE;
+	int r = 0;
+
+	for (size_t i = umem_ranges_find(w, region->start);
+		i < w->n && w->v[i].start < region->end && r == 0; i++) {
+		struct umem_range piece = {
+			umem_max_u64(region->start, w->v[i].start),
+			umem_min_u64(region->end, w->v[i].end),
+		};
+
+		r = umem_vanish_collect(&self->vanish, self->base.target, region, &piece,
+			written, all, self->vec, self->n_vec);
+	}
+	return r;
+}
+
 static int collect_vanished(struct umem_wp_async *self, struct umem_pageset *written)
 {
 	struct umem_space *space = &self->base.target->space;
 	int r = 0;
 
-	for (size_t k = 0; k < space->n && r == 0; k++) {
-		struct umem_region *region = &space->v[k];
-
-		if (!region->registered || !umem_vanish_applies(region->kind))
-			continue;
-		for (size_t i = umem_ranges_find(&self->watched, region->start);
-			i < self->watched.n && self->watched.v[i].start < region->end && r == 0; i++) {
-			struct umem_range piece = {
-				umem_max_u64(region->start, self->watched.v[i].start),
-				umem_min_u64(region->end, self->watched.v[i].end),
-			};
-
-			r = umem_vanish_collect(&self->vanish, self->base.target, region,
-				&piece, written, region->kind != UMEM_KIND_FILE_PRIVATE,
-				self->vec, self->n_vec);
-		}
-	}
+	for (size_t k = 0; k < space->n && r == 0; k++)
+		if (space->v[k].registered && umem_vanish_applies(space->v[k].kind))
+			r = vanished_region(self, &space->v[k], written);
 	return r;
 }
 
