@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "lib/base/cursor.h"
+#include "lib/base/fault.h"
 #include "lib/base/fd.h"
 #include "lib/base/parse.h"
 #include "lib/kern/inject_arch.h"
@@ -258,7 +259,7 @@ static int find_by_query(int maps_fd, int mem_fd, uint64_t hint, uint64_t *ret_a
 		.vma_name_addr = (uintptr_t)name,
 	};
 
-	if (hint == 0 || ioctl(maps_fd, PROCMAP_QUERY, &query) < 0 ||
+	if (hint == 0 || UMEM_FAULT_POINT("inject.no-maps-query") || ioctl(maps_fd, PROCMAP_QUERY, &query) < 0 ||
 		strcmp(name, "[vdso]") != 0)
 		return -ENOEXEC;
 	return search(mem_fd, query.vma_start, query.vma_end, ret_addr);

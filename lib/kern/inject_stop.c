@@ -6,7 +6,7 @@
  * a raw clone of a process that may have had threads: async-signal-safe
  * functions only, no allocation, no locks, no note.
  */
-#include "lib/kern/inject_job.h"
+#include "lib/kern/inject_stop.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,6 @@
 #include "lib/base/clock.h"
 #include "lib/base/fault.h"
 #include "lib/base/fd.h"
-#include "lib/kern/inject_arch.h"
 #include "lib/kern/pidfd.h"
 #include "lib/kern/uapi.h"
 
@@ -37,9 +36,6 @@
 /* How often a wait looks at the clock. */
 #define TICK_US 5000
 
-/* How long to poll for a stop of a thread on another processor; see follow(). */
-#define POLL_NS 40000u
-
 /* How often and how far apart a refusal to be traced is checked. */
 #define SEIZE_TRIES    3
 #define SEIZE_PAUSE_US 500
@@ -47,262 +43,33 @@
 /* A signal mask as the kernel has it. */
 #define MASK_BYTES 8
 
-/* linux/errno.h: -512 to -516 are the kernel's own words for "interrupted". */
-#define ERESTART_FIRST 512
-#define ERESTART_LAST  516
-
 /* Syscall user dispatch, ptrace access since 6.4 (linux/ptrace.h). */
 #define GET_DISPATCH 0x4211
 #define SET_DISPATCH 0x4210
 
-struct dispatch {
-	uint64_t mode;
-	uint64_t selector;
-	uint64_t offset;
-	uint64_t len;
-};
-
-/*
- * One stop of one thread. @polls: wait for it awake. @getfd_pidfd: whose table
- * its descriptors are fetched from. @interrupted: a call took too long.
- * @has_regs, @masked: registers are saved, signals are blocked. @dirty: the
- * registers are borrowed. @deliver: a signal to hand over when it is let go.
- */
-struct stop {
-	struct umem_inject_job *job;
-	int tid;
-	bool polls;
-	int getfd_pidfd;
-	uint64_t until_ns;
-	bool interrupted;
-	bool has_regs;
-	bool masked;
-	bool dirty;
-	int deliver;
-	uint64_t mask;
-	struct dispatch dispatch;
-	struct umem_inject_regs saved;
-};
-
 static void on_tick(int signo)
 {
-}
-
-/* Sleep, though the ticks go on. */
-static void wait_us(long us)
-{
-	uint64_t end_ns = umem_now_ns() + (uint64_t)us * 1000;
-
-	while (us > 0 && umem_now_ns() < end_ns)
-		usleep(500);
-}
-
-static long trace(int request, int tid, uintptr_t addr, uintptr_t data)
-{
-	long r = ptrace((enum __ptrace_request)request, tid, addr, data);
-
-	return r < 0 ? -errno : r;
-}
-
-/*
- * The next stop of the thread. Return: 0 and its wait status, UMEM_GONE when
- * the thread exists no longer, -ETIMEDOUT after @until_ns.
- */
-static int wait_stop(const struct stop *s, uint64_t until_ns, int *ret_status)
-{
-	uint64_t poll_end_ns = s->polls ? umem_now_ns() + POLL_NS : 0;
-
-	for (;;) {
-		bool polls = poll_end_ns != 0 && umem_now_ns() < poll_end_ns;
-		int status, r = waitpid(s->tid, &status, __WALL | (polls ? WNOHANG : 0));
-
-		if (r == 0)
-			continue;
-		if (r == s->tid && WIFSTOPPED(status)) {
-			*ret_status = status;
-			return 0;
-		}
-		/* Exited; or an exec took the thread away, which nobody reports. */
-		if (r == s->tid || errno != EINTR)
-			return UMEM_GONE;
-		if (umem_now_ns() >= until_ns)
-			return -ETIMEDOUT;
-	}
-}
-
-static int event_of(int status)
-{
-	return (int)((unsigned)status >> 16);
 }
 
 /*
  * Wait until the thread is where the kernel holds it for our interrupt, with
  * no signal half delivered. Signals that come first take their normal way.
  */
-static int wait_interrupt(const struct stop *s, uint64_t until_ns)
+static int wait_interrupt(const struct umem_inject_stop *s, uint64_t until_ns)
 {
 	for (;;) {
-		int status, r = wait_stop(s, until_ns, &status);
+		int status, r = umem_inject_wait_stop(s, until_ns, &status);
 
 		if (r != 0)
 			return r;
-		if (event_of(status) == PTRACE_EVENT_STOP)
+		if (umem_inject_event(status) == PTRACE_EVENT_STOP)
 			return 0;
 		/* The memory that the caller meant has been replaced. */
-		if (event_of(status) == PTRACE_EVENT_EXEC)
+		if (umem_inject_event(status) == PTRACE_EVENT_EXEC)
 			return UMEM_GONE;
-		r = (int)trace(PTRACE_CONT, s->tid, 0, (uintptr_t)WSTOPSIG(status));
+		r = (int)umem_inject_trace(PTRACE_CONT, s->tid, 0, (uintptr_t)WSTOPSIG(status));
 		if (r < 0 && r != -ESRCH)
 			return r;
-	}
-}
-
-/*
- * Let the thread run to its next system call stop, entry or exit. Return: 0
- * there; -ETIMEDOUT when it does not get there, stopped where it was; UMEM_GONE.
- */
-static int run_to_call(struct stop *s)
-{
-	int status, r, signo = 0;
-
-	for (;;) {
-		r = (int)trace(PTRACE_SYSCALL, s->tid, 0, (uintptr_t)signo);
-		if (r < 0)
-			return r == -ESRCH ? UMEM_GONE : r;
-		while ((r = wait_stop(s, s->until_ns, &status)) == -ETIMEDOUT) {
-			/* Frozen by its control group, or in a call that blocks. */
-			trace(PTRACE_INTERRUPT, s->tid, 0, 0);
-			s->interrupted = true;
-			s->until_ns = UINT64_MAX;
-		}
-		if (r != 0)
-			return r;
-		if (WSTOPSIG(status) == (SIGTRAP | 0x80))
-			return 0;
-		signo = 0;
-		if (event_of(status) == PTRACE_EVENT_STOP) {
-			/* Our interrupt of above, or news of a group stop or its end. */
-			if (s->interrupted)
-				return -ETIMEDOUT;
-			continue;
-		}
-		if (event_of(status) != 0)
-			return UMEM_GONE;
-		/* Only SIGSTOP gets through the mask; it stops all other threads now. */
-		signo = WSTOPSIG(status);
-		if (signo != SIGSTOP) {
-			siginfo_t info;
-
-			/* What our call brought about is not the target's to see. */
-			if (trace(PTRACE_GETSIGINFO, s->tid, 0, (uintptr_t)&info) == 0 &&
-				info.si_code <= 0)
-				s->deliver = signo;
-			return -EIO;
-		}
-	}
-}
-
-/* One system call in the thread. Return: 0 and what it returned, else as run_to_call(). */
-static int call(struct stop *s, long nr, const uint64_t args[6], long *ret_value)
-{
-	struct umem_inject_regs regs;
-	bool itself = !s->dirty && umem_inject_enters_itself(s->tid, &s->saved);
-	int r = 0;
-
-	if (!itself) {
-		umem_inject_regs_call(&s->saved, s->job->insn, nr, args, &regs);
-		r = umem_inject_regs_write(s->tid, &regs);
-	}
-	s->dirty = true;
-	if (r == 0)
-		r = run_to_call(s);
-	if (r == 0 && itself)
-		r = umem_inject_take_entry(s->tid, &s->saved, nr, args);
-	if (r == 0)
-		r = run_to_call(s);
-	if (r == 0)
-		r = umem_inject_regs_read(s->tid, &regs);
-	if (r != 0)
-		return r == -ESRCH ? UMEM_GONE : r;
-	*ret_value = umem_inject_regs_result(&regs);
-	if (*ret_value <= -ERESTART_FIRST && *ret_value >= -ERESTART_LAST)
-		*ret_value = -EINTR;
-	return 0;
-}
-
-static bool is_wanted(const struct umem_inject_step *steps, const struct umem_inject_step *step)
-{
-	if (step->arg0_from >= 0 && steps[step->arg0_from].ret_value < 0)
-		return false;
-	if (step->else_of >= 0) {
-		long other = steps[step->else_of].ret_value;
-
-		return other < 0 && other != -ECANCELED;
-	}
-	return true;
-}
-
-static int fetch(struct stop *s, struct umem_inject_step *step)
-{
-	int r = -(int)UMEM_FAULT_POINT("inject.fetch-errno");
-
-	if (atomic_load(&s->job->abandoned))
-		r = -ETIMEDOUT;
-	if (r == 0)
-		r = umem_pidfd_getfd(s->getfd_pidfd, (int)step->ret_value, &step->ret_fd);
-	return r == -ESRCH ? UMEM_GONE : r;
-}
-
-/* All steps, in order. Return: 0 when each was run or left out. */
-static int run_steps(struct stop *s)
-{
-	struct umem_inject_step *steps = s->job->steps;
-
-	for (size_t i = 0; i < s->job->n_steps; i++) {
-		struct umem_inject_step *step = &steps[i];
-		uint64_t args[6];
-		int r;
-
-		if (!is_wanted(steps, step))
-			continue;
-		memcpy(args, step->args, sizeof(args));
-		if (step->arg0_from >= 0)
-			args[0] = (uint64_t)steps[step->arg0_from].ret_value;
-		s->job->stage = UMEM_INJECT_STAGE_CALL;
-		r = call(s, step->nr, args, &step->ret_value);
-		if (r != 0)
-			return r;
-		/* For tests: a wide window with borrowed registers. */
-		wait_us(UMEM_FAULT_POINT("inject.stopped-delay-us"));
-		if (s->interrupted)
-			return -ETIMEDOUT;
-		s->job->stage = UMEM_INJECT_STAGE_FETCH;
-		if (step->fetch_fd && step->ret_value >= 0) {
-			r = fetch(s, step);
-			if (r != 0)
-				return r;
-		}
-	}
-	return 0;
-}
-
-/* Close in the target what abandoned steps have opened there. */
-static void undo_steps(struct stop *s)
-{
-	struct umem_inject_step *steps = s->job->steps;
-
-	for (size_t i = 0; i < s->job->n_steps; i++) {
-		uint64_t args[6] = { (uint64_t)steps[i].ret_value };
-		bool open = steps[i].fetch_fd && steps[i].ret_value >= 0;
-		long ignored;
-
-		for (size_t j = i + 1; open && j < s->job->n_steps; j++) {
-			if (steps[j].nr == SYS_close && steps[j].arg0_from == (int)i &&
-				steps[j].ret_value == 0)
-				open = false;
-		}
-		if (open && call(s, SYS_close, args, &ignored) != 0)
-			return;
 	}
 }
 
@@ -311,14 +78,14 @@ static void undo_steps(struct stop *s)
  * calls make the kernel forget the sequence (rseq_ip_fixup, kernel/rseq.c), as
  * it would on any preemption, but with our address instead of the thread's.
  */
-static void abort_sequence(struct stop *s)
+static void abort_sequence(struct umem_inject_stop *s)
 {
 	struct __ptrace_rseq_configuration conf;
 	struct rseq_cs cs;
 	uint64_t ptr = 0;
 
 	if (!umem_inject_regs_user(&s->saved) ||
-		trace(PTRACE_GET_RSEQ_CONFIGURATION, s->tid, sizeof(conf), (uintptr_t)&conf) < 0 ||
+		umem_inject_trace(PTRACE_GET_RSEQ_CONFIGURATION, s->tid, sizeof(conf), (uintptr_t)&conf) < 0 ||
 		conf.rseq_abi_pointer == 0)
 		return;
 	if (pread(s->job->mem_fd, &ptr, sizeof(ptr),
@@ -332,7 +99,7 @@ static void abort_sequence(struct stop *s)
 }
 
 /* Is the instruction still there, in the memory that the caller meant? */
-static int check_insn(struct stop *s)
+static int check_insn(struct umem_inject_stop *s)
 {
 	unsigned char now[8];
 	size_t len = umem_inject_insn_bytes;
@@ -351,7 +118,7 @@ static int check_insn(struct stop *s)
 }
 
 /* Save what is borrowed, and make the thread deaf and unfiltered. */
-static int borrow(struct stop *s)
+static int borrow(struct umem_inject_stop *s)
 {
 	uint64_t all = UINT64_MAX;
 	long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC;
@@ -363,7 +130,7 @@ static int borrow(struct stop *s)
 	if (r == 0)
 		r = check_insn(s);
 	if (r == 0)
-		r = (int)trace(PTRACE_GETSIGMASK, s->tid, MASK_BYTES, (uintptr_t)&s->mask);
+		r = (int)umem_inject_trace(PTRACE_GETSIGMASK, s->tid, MASK_BYTES, (uintptr_t)&s->mask);
 	if (r != 0)
 		return r == -ESRCH ? UMEM_GONE : r;
 	abort_sequence(s);
@@ -374,18 +141,18 @@ static int borrow(struct stop *s)
 	 * there is a filter.
 	 */
 	s->job->stage = UMEM_INJECT_STAGE_SECCOMP;
-	r = (int)trace(PTRACE_SETOPTIONS, s->tid, 0,
+	r = (int)umem_inject_trace(PTRACE_SETOPTIONS, s->tid, 0,
 		(uintptr_t)(options | PTRACE_O_SUSPEND_SECCOMP));
 	if (r < 0 && umem_inject_status_word(s->job->pid, s->tid, "Seccomp") > 0)
 		return -EACCES;
-	r = (int)trace(GET_DISPATCH, s->tid, sizeof(s->dispatch), (uintptr_t)&s->dispatch);
+	r = (int)umem_inject_trace(GET_DISPATCH, s->tid, sizeof(s->dispatch), (uintptr_t)&s->dispatch);
 	if (r == 0 && s->dispatch.mode != 0) {
-		struct dispatch off = { .mode = 0 };
+		struct umem_inject_dispatch off = { .mode = 0 };
 
-		trace(SET_DISPATCH, s->tid, sizeof(off), (uintptr_t)&off);
+		umem_inject_trace(SET_DISPATCH, s->tid, sizeof(off), (uintptr_t)&off);
 	}
 	s->job->stage = UMEM_INJECT_STAGE_CALL;
-	r = (int)trace(PTRACE_SETSIGMASK, s->tid, MASK_BYTES, (uintptr_t)&all);
+	r = (int)umem_inject_trace(PTRACE_SETSIGMASK, s->tid, MASK_BYTES, (uintptr_t)&all);
 	if (r < 0)
 		return r == -ESRCH ? UMEM_GONE : r;
 	s->masked = true;
@@ -393,7 +160,7 @@ static int borrow(struct stop *s)
 }
 
 /* Put everything back and let the thread go. Return: 0, UMEM_GONE. */
-static int give_back(struct stop *s)
+static int give_back(struct umem_inject_stop *s)
 {
 	bool waits = s->has_regs && umem_inject_regs_rewait(&s->saved);
 	int r = 0;
@@ -401,24 +168,24 @@ static int give_back(struct stop *s)
 	if (s->dirty || waits)
 		r = umem_inject_regs_write(s->tid, &s->saved);
 	if (r == 0 && s->masked)
-		r = (int)trace(PTRACE_SETSIGMASK, s->tid, MASK_BYTES, (uintptr_t)&s->mask);
+		r = (int)umem_inject_trace(PTRACE_SETSIGMASK, s->tid, MASK_BYTES, (uintptr_t)&s->mask);
 	if (s->dispatch.mode != 0)
-		trace(SET_DISPATCH, s->tid, sizeof(s->dispatch), (uintptr_t)&s->dispatch);
+		umem_inject_trace(SET_DISPATCH, s->tid, sizeof(s->dispatch), (uintptr_t)&s->dispatch);
 	if (r == 0)
-		r = (int)trace(PTRACE_DETACH, s->tid, 0, (uintptr_t)s->deliver);
+		r = (int)umem_inject_trace(PTRACE_DETACH, s->tid, 0, (uintptr_t)s->deliver);
 	return r < 0 ? UMEM_GONE : 0;
 }
 
 /* From the stop to the detach. Return: as umem_inject_job.result. */
-static int use_stopped(struct stop *s)
+static int use_stopped(struct umem_inject_stop *s)
 {
 	int r = borrow(s);
 
 	if (r == 0) {
 		s->until_ns = umem_now_ns() + CALLS_NS;
-		r = run_steps(s);
+		r = umem_inject_run_steps(s);
 		if (r < 0 && r != -EIO && !s->interrupted)
-			undo_steps(s);
+			umem_inject_undo_steps(s);
 	}
 	/* Killed: then whatever failed before failed because of that. */
 	if (r != UMEM_GONE && give_back(s) != 0)
@@ -453,8 +220,8 @@ static int seize(const struct umem_inject_job *job, int tid)
 		struct umem_proc_stat stat;
 
 		if (i > 0)
-			wait_us(SEIZE_PAUSE_US);
-		r = (int)trace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC);
+			umem_inject_wait_us(SEIZE_PAUSE_US);
+		r = (int)umem_inject_trace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC);
 		if (r != -EPERM)
 			break;
 		if (umem_proc_stat_read(job->pid, tid, &stat) < 0 || stat.state == 'Z' ||
@@ -489,13 +256,14 @@ static void follow(int cpu)
  */
 static int try_thread(struct umem_inject_job *job, const struct umem_inject_thread *thread)
 {
-	struct stop s = { .job = job, .tid = thread->tid, .polls = thread->cpu < 0 };
+	struct umem_inject_stop s = { .job = job, .tid = thread->tid, .polls = thread->cpu < 0 };
 	uint64_t begin_ns, slice_ns;
 	int r;
 
 	job->stage_tid = thread->tid;
 	job->stage = UMEM_INJECT_STAGE_SEIZE;
-	UMEM_FD int thread_fd = (int)syscall(SYS_pidfd_open, thread->tid, PIDFD_THREAD);
+	UMEM_FD int thread_fd = UMEM_FAULT_POINT("inject.no-thread-pidfd") ? -1 :
+		(int)syscall(SYS_pidfd_open, thread->tid, PIDFD_THREAD);
 
 	/* Before 6.9 there is only the process's, which fails once its leader is gone. */
 	s.getfd_pidfd = thread_fd >= 0 ? thread_fd : job->pidfd;
@@ -510,7 +278,7 @@ static int try_thread(struct umem_inject_job *job, const struct umem_inject_thre
 	job->stage = UMEM_INJECT_STAGE_STOP;
 	begin_ns = umem_now_ns();
 	slice_ns = begin_ns + STOP_SLICE_NS;
-	if (trace(PTRACE_INTERRUPT, thread->tid, 0, 0) < 0)
+	if (umem_inject_trace(PTRACE_INTERRUPT, thread->tid, 0, 0) < 0)
 		return UMEM_AGAIN;
 	r = wait_interrupt(&s, slice_ns < job->deadline_ns ? slice_ns : job->deadline_ns);
 	if (r == -ETIMEDOUT)

@@ -263,6 +263,20 @@ static void user_dispatch(void)
 }
 #endif
 
+/* What older kernels lack. */
+static void older_kernel(void)
+{
+	struct board *board = board_new();
+	pid_t pid = start(board, plain);
+
+	setenv("UMEM_FAULTS", "inject.no-thread-pidfd=1,inject.no-maps-query=1", 1);
+	inject_ok(pid, board, NULL);
+	unsetenv("UMEM_FAULTS");
+	ask(board);
+	t_end(pid);
+	board_free(board);
+}
+
 /* No vdso: a call in a mapped file is used. */
 static void without_vdso(struct board *board)
 {
@@ -526,6 +540,7 @@ int main(void)
 #ifdef __x86_64__
 	user_dispatch();
 #endif
+	older_kernel();
 	no_vdso();
 	vfork_family();
 	no_descriptor();

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One stop of one thread, in the helper of an injection: private to inject*.c.
+ * Everything is safe in a child of a raw clone: no allocation, no locks.
+ */
+#ifndef UMEM_KERN_INJECT_STOP_H
+#define UMEM_KERN_INJECT_STOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/kern/inject_arch.h"
+#include "lib/kern/inject_job.h"
+
+/** struct umem_inject_dispatch - what the kernel tells of syscall user dispatch (linux/ptrace.h). */
+struct umem_inject_dispatch {
+	uint64_t mode;
+	uint64_t selector;
+	uint64_t offset;
+	uint64_t len;
+};
+
+/**
+ * struct umem_inject_stop - one stop of one thread.
+ * @job: what is to be done in it.
+ * @tid: the thread.
+ * @polls: wait for it awake.
+ * @getfd_pidfd: whose table its descriptors are fetched from.
+ * @until_ns: when calls are broken off.
+ * @interrupted: that has happened.
+ * @has_regs, @masked: registers are saved, signals are blocked.
+ * @dirty: the registers are borrowed.
+ * @deliver: a signal to hand over when it is let go, or 0.
+ * @mask, @dispatch, @saved: what the thread had.
+ */
+struct umem_inject_stop {
+	struct umem_inject_job *job;
+	int tid;
+	bool polls;
+	int getfd_pidfd;
+	uint64_t until_ns;
+	bool interrupted;
+	bool has_regs;
+	bool masked;
+	bool dirty;
+	int deliver;
+	uint64_t mask;
+	struct umem_inject_dispatch dispatch;
+	struct umem_inject_regs saved;
+};
+
+/** umem_inject_trace - ptrace(2) with -errno. */
+long umem_inject_trace(int request, int tid, uintptr_t addr, uintptr_t data);
+
+/** umem_inject_wait_us - sleep, though the helper's ticks go on. */
+void umem_inject_wait_us(long us);
+
+/**
+ * umem_inject_wait_stop - the next stop of the thread.
+ *
+ * Return: 0 and its wait status, UMEM_GONE when the thread exists no longer,
+ * -ETIMEDOUT after @until_ns.
+ */
+int umem_inject_wait_stop(const struct umem_inject_stop *s, uint64_t until_ns, int *ret_status);
+
+/** umem_inject_event - PTRACE_EVENT_* of a wait status, or 0. */
+static inline int umem_inject_event(int status)
+{
+	return (int)((unsigned)status >> 16);
+}
+
+/**
+ * umem_inject_run_steps - all steps of the job, in order, in a thread whose
+ * state is saved. Return: 0 when each was run or left out, UMEM_GONE, -ETIMEDOUT
+ * a call was broken off, -EIO by a signal, -errno of pidfd_getfd(2).
+ */
+int umem_inject_run_steps(struct umem_inject_stop *s);
+
+/** umem_inject_undo_steps - close in the target what abandoned steps have opened there. */
+void umem_inject_undo_steps(struct umem_inject_stop *s);
+
+#endif
