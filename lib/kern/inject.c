@@ -89,6 +89,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/base/attr.h"
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
@@ -97,6 +98,9 @@
 
 /* How long past its deadline a helper may be busy giving things back. */
 #define GRACE_NS 3000000000u
+
+/* Longer than anybody waits, and far from an overflow. */
+#define MAX_DEADLINE_NS (86400u * 1000000000ull)
 
 /* Between two looks at a target none of whose threads can be stopped. */
 #define RETRY_NS 1000000u
@@ -335,7 +339,7 @@ int umem_inject_run(int pid, int pidfd, struct umem_inject_step *steps, size_t n
 	}
 	job->pid = pid;
 	job->pidfd = pidfd;
-	job->deadline_ns = deadline_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + deadline_ns;
+	job->deadline_ns = now_ns + umem_min_u64(deadline_ns, MAX_DEADLINE_NS);
 	job->n_steps = n_steps;
 	for (size_t i = 0; i < n_steps; i++)
 		job->steps[i].ret_fd = -1;

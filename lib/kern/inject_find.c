@@ -259,8 +259,8 @@ static int find_by_query(int maps_fd, int mem_fd, uint64_t hint, uint64_t *ret_a
 		.vma_name_addr = (uintptr_t)name,
 	};
 
-	if (hint == 0 || UMEM_FAULT_POINT("inject.no-maps-query") || ioctl(maps_fd, PROCMAP_QUERY, &query) < 0 ||
-		strcmp(name, "[vdso]") != 0)
+	if (hint == 0 || UMEM_FAULT_POINT("inject.no-maps-query") ||
+		ioctl(maps_fd, PROCMAP_QUERY, &query) < 0 || strcmp(name, "[vdso]") != 0)
 		return -ENOEXEC;
 	return search(mem_fd, query.vma_start, query.vma_end, ret_addr);
 }

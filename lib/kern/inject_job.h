@@ -55,10 +55,7 @@ int umem_inject_census(int pid, struct umem_inject_census *ret_census);
  */
 int umem_inject_find_insn(int pid, int tid, int mem_fd, uint64_t *ret_addr);
 
-/**
- * umem_inject_status_word - number behind "@key:" in a thread's status file, or
- * -1; helper-safe.
- */
+/** umem_inject_status_word - number of "@key:" in a thread's status, or -1; helper-safe. */
 long umem_inject_status_word(int pid, int tid, const char *key);
 
 /** enum umem_inject_stage - where a helper failed, for the note. */

@@ -12,7 +12,7 @@
 #include "lib/kern/inject_arch.h"
 #include "lib/kern/inject_job.h"
 
-/** struct umem_inject_dispatch - what the kernel tells of syscall user dispatch (linux/ptrace.h). */
+/** struct umem_inject_dispatch - syscall user dispatch, as linux/ptrace.h has it. */
 struct umem_inject_dispatch {
 	uint64_t mode;
 	uint64_t selector;

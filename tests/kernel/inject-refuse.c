@@ -384,6 +384,8 @@ static void fetch_fails(void)
 	T_CHECK(inject_any(pid, SECOND, NULL, &note) == -EMFILE);
 	unsetenv("UMEM_FAULTS");
 	T_CHECK(note.text[0]);
+	/* A deadline without end is one, too. */
+	T_OK(inject_any(pid, UINT64_MAX, NULL, &note));
 	T_UNTIL(5, looks_like(pid, &before));
 	ask(board);
 	t_end(pid);
