@@ -218,7 +218,7 @@ static void run_rounds(const struct guest *guest, struct cl_dirty *dirty, bool e
 				before_ended < begun ? before_ended + 1 : begun, before, now);
 			/* Later steps write the same pages, so this many there are at most. */
 			if (exact)
-				T_CHECK(window_pages(guest, now) <= ended - before_begun,
+				T_CHECK(window_pages(guest, now) <= ended + 1 - before_begun,
 					"%llu pages for %u steps",
 					(unsigned long long)window_pages(guest, now),
 					ended - before_begun);
