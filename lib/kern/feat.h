@@ -75,8 +75,12 @@ _Static_assert(UMEM_N_FEATS <= 64, "features fit a 64-bit mask");
 /** UMEM_FEATS_ALL - every feature. */
 #define UMEM_FEATS_ALL (UMEM_FEAT_BIT(UMEM_N_FEATS) - 1)
 
-/** UMEM_FEATS_TRACKING - what dirty tracking needs to know; probed in milliseconds. */
-#define UMEM_FEATS_TRACKING (UMEM_FEAT_BIT(UMEM_FEAT_PIDFD_GETFD) - 1)
+/**
+ * UMEM_FEATS_TRACKING - what dirty tracking needs to know; probed in milliseconds.
+ * No blind spots: they are always reckoned with, and pinning a page to try
+ * one leaves it on our own account (VmPin) for some time after.
+ */
+#define UMEM_FEATS_TRACKING (UMEM_FEAT_BIT(UMEM_FEAT_PINNED_UNSEEN) - 1)
 
 /** UMEM_FEATS_BLIND_SPOTS - the rows where "found" means more work. */
 #define UMEM_FEATS_BLIND_SPOTS                              \

@@ -75,6 +75,8 @@ int main(void)
 		printf("round %llu: %llu bytes\n", (unsigned long long)round->round,
 			(unsigned long long)round->dirty_bytes);
 		umem_watch_each(watch, print_range, &base);
+		for (size_t k = 0; k < round->n_incomplete; k++)
+			printf("  incomplete: %s\n", round->incomplete[k].reason);
 		/* What this loop wrote, and nothing else. */
 		if (round->dirty_bytes != (uint64_t)i * 4096 || !round->complete)
 			return 1;
