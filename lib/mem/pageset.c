@@ -171,17 +171,15 @@ int umem_pageset_sub(struct umem_pageset *set, uint64_t start, uint64_t end)
 	if (set->n_segments == 0)
 		return umem_ranges_sub(&set->runs, start, end);
 
-	uint64_t page = start >> UMEM_PAGE_SHIFT, last = end >> UMEM_PAGE_SHIFT;
+	/* By the segments there are, not by the keys that the range could have. */
+	for (size_t i = 0; i < set->n_segments; i++) {
+		uint64_t base = set->segments[i].key * SEGMENT_PAGES;
+		uint64_t first = umem_max_u64(start >> UMEM_PAGE_SHIFT, base);
+		uint64_t last = umem_min_u64(end >> UMEM_PAGE_SHIFT, base + SEGMENT_PAGES);
 
-	while (page < last) {
-		uint64_t key = page / SEGMENT_PAGES;
-		uint64_t stop = umem_min_u64(last, (key + 1) * SEGMENT_PAGES);
-		struct umem_pageset_segment *seg = segment(set, key, false);
-
-		if (seg)
-			roaring_bitmap_remove_range_closed(seg->bits, (uint32_t)page,
-				(uint32_t)(stop - 1));
-		page = stop;
+		if (first < last)
+			roaring_bitmap_remove_range_closed(set->segments[i].bits,
+				(uint32_t)(first - base), (uint32_t)(last - 1 - base));
 	}
 	return 0;
 }
@@ -219,18 +217,46 @@ int umem_pageset_union(struct umem_pageset *set, struct umem_pageset *other)
 	return settle(set);
 }
 
+/* What a set of few runs and a dense one have in common, by looking near the few. */
+static int common_runs(const struct umem_pageset *few, struct umem_pageset *dense,
+	struct umem_ranges *ret_common)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < few->runs.n && r == 0; i++) {
+		uint64_t end = few->runs.v[i].end;
+		struct umem_pageset_iter iter;
+		struct umem_range run;
+
+		r = umem_pageset_walk_from(dense, few->runs.v[i].start, &iter);
+		if (r < 0)
+			return r;
+		while (r == 0 && umem_pageset_next(&iter, &run) && run.start < end)
+			r = umem_ranges_add(ret_common, run.start, umem_min_u64(run.end, end));
+		umem_pageset_walk_end(&iter);
+	}
+	return r;
+}
+
 int umem_pageset_subtract(struct umem_pageset *set, struct umem_pageset *other)
 {
-	struct umem_ranges rest = { 0 };
+	struct umem_ranges rest = { 0 }, common = { 0 };
 	int r = settle(set);
 
 	if (r < 0)
 		return r;
 	if (umem_pageset_empty(set) || umem_pageset_empty(other))
 		return 0;
-	if (set->n_segments || other->n_segments)
+	if (set->n_segments)
 		return by_runs(set, other, umem_pageset_sub);
-	r = umem_ranges_subtract(&set->runs, &other->runs, &rest);
+	if (other->n_segments) {
+		r = common_runs(set, other, &common);
+		if (r == 0)
+			r = umem_ranges_subtract(&set->runs, &common, &rest);
+		umem_ranges_deinit(&common);
+	} else {
+		r = umem_ranges_subtract(&set->runs, &other->runs, &rest);
+	}
 	if (r < 0) {
 		umem_ranges_deinit(&rest);
 		return r;
