@@ -205,6 +205,18 @@ int umem_pageset_union(struct umem_pageset *set, struct umem_pageset *other)
 	struct umem_ranges sum = { 0 };
 	int r;
 
+	if (set->n_segments && other->n_segments) {
+		r = settle(other);
+		for (size_t i = 0; i < other->n_segments && r == 0; i++) {
+			struct umem_pageset_segment *seg =
+				segment(set, other->segments[i].key, true);
+
+			if (!seg)
+				return -ENOMEM;
+			roaring_bitmap_or_inplace(seg->bits, other->segments[i].bits);
+		}
+		return r;
+	}
 	if (set->n_segments || other->n_segments)
 		return by_runs(set, other, umem_pageset_add);
 	r = umem_ranges_union(&set->runs, &other->runs, &sum);
@@ -247,6 +259,17 @@ int umem_pageset_subtract(struct umem_pageset *set, struct umem_pageset *other)
 		return r;
 	if (umem_pageset_empty(set) || umem_pageset_empty(other))
 		return 0;
+	if (set->n_segments && other->n_segments) {
+		r = settle(other);
+		for (size_t i = 0; i < other->n_segments && r == 0; i++) {
+			struct umem_pageset_segment *seg =
+				segment(set, other->segments[i].key, false);
+
+			if (seg)
+				roaring_bitmap_andnot_inplace(seg->bits, other->segments[i].bits);
+		}
+		return r;
+	}
 	if (set->n_segments)
 		return by_runs(set, other, umem_pageset_sub);
 	if (other->n_segments) {
