@@ -50,8 +50,10 @@ static void check_range(const char *text)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes)
 {
-	UMEM_FREE char *text = strndup((const char *)data, len_bytes);
+	UMEM_FREE char *text = calloc(1, len_bytes + 1);
 
+	if (len_bytes)
+		memcpy(text, data, len_bytes);
 	check_value(umem_parse_u64, text, "");
 	check_value(umem_parse_size, text, "");
 	check_value(umem_parse_time, text, "ns");
