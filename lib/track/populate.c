@@ -4,6 +4,12 @@
  *
  * Theory of operation
  *
+ * A process has more than a hundred mappings with nothing armed in them: code,
+ * constants, stacks of which little is used. One call for each would cost more
+ * than all else in a round. So a round begins with a look that only asks
+ * whether there is anything, in one call for all that lie near each other, and
+ * only where there is, the following is done.
+ *
  * Order: look (which pages are there), arm the blocks around them, look again
  * in those blocks. A page that is written between the first look and the
  * arming is protected with its new content in it; the second look finds it.
@@ -39,6 +45,12 @@
 
 /* Blocks that lie closer than this are armed as one: 4 page tables between them. */
 #define JOIN_BYTES (4 * BLOCK_BYTES)
+
+/*
+ * What lies between two unarmed parts is looked at for nothing; up to this it
+ * is cheaper than a call.
+ */
+#define GAP_BYTES (1ull << 20)
 
 #define LOOK_WANTED (PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_PFNZERO | PAGE_IS_FILE | \
 	PAGE_IS_HUGE)
@@ -96,6 +108,103 @@ static int look(struct umem_wp_async *self, const struct umem_region *region,
 			return r;
 	}
 	return 0;
+}
+
+/* Unarmed parts of regions for which @run counts go to @touched; *@done is where the last ends. */
+static int touch(struct umem_wp_async *self, const struct page_region *run, bool shared,
+	struct umem_ranges *touched, uint64_t *done)
+{
+	const struct umem_space *space = &self->base.target->space;
+
+	for (size_t i = umem_ranges_find(&self->unarmed, run->start);
+		i < self->unarmed.n && self->unarmed.v[i].start < run->end; i++) {
+		const struct umem_range *u = &self->unarmed.v[i];
+		uint64_t from = umem_max_u64(u->start, run->start);
+		uint64_t to = umem_min_u64(u->end, run->end);
+
+		for (size_t k = umem_space_first(space, from);
+			k < space->n && space->v[k].start < to; k++) {
+			const struct umem_region *g = &space->v[k];
+			int r;
+
+			if (umem_kind_shared(g->kind) != shared ||
+				!is_content(g, run->categories, false))
+				continue;
+			*done = umem_min_u64(g->end, u->end);
+			r = umem_ranges_add(touched, umem_max_u64(g->start, u->start), *done);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+/* One look over @group, past what is armed or page cache in it. */
+static int look_group(struct umem_wp_async *self, const struct umem_range *group, bool shared,
+	struct umem_ranges *touched)
+{
+	struct umem_scan scan = {
+		.at = group->start,
+		.end = group->end,
+		.inverted = shared ? 0 : PAGE_IS_FILE,
+		.all = shared ? 0 : PAGE_IS_FILE,
+		.any = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.wanted = LOOK_WANTED,
+	};
+	uint64_t done = 0;
+
+	while (scan.at < scan.end) {
+		size_t n;
+		int r = umem_pagemap_scan(self->base.target->pagemap_fd, &scan, self->vec,
+			self->n_vec, &n);
+
+		for (size_t i = 0; i < n && r == 0; i++)
+			if (self->vec[i].end > done)
+				r = touch(self, &self->vec[i], shared, touched, &done);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Look at all unarmed parts of shared (or of private) regions. */
+static int look_kind(struct umem_wp_async *self, bool shared, struct umem_ranges *touched)
+{
+	const struct umem_space *space = &self->base.target->space;
+	struct umem_range group = { 0, 0 };
+	int r = 0;
+
+	for (size_t i = 0; i < self->unarmed.n; i++) {
+		const struct umem_range *u = &self->unarmed.v[i];
+
+		for (size_t k = umem_space_first(space, u->start);
+			k < space->n && space->v[k].start < u->end; k++) {
+			uint64_t start = umem_max_u64(space->v[k].start, u->start);
+
+			if (umem_kind_shared(space->v[k].kind) != shared)
+				continue;
+			if (group.end && start - group.end > GAP_BYTES &&
+				umem_space_mapped(space, group.end, start)) {
+				r = look_group(self, &group, shared, touched);
+				if (r < 0)
+					return r;
+				group.end = 0;
+			}
+			if (!group.end)
+				group.start = start;
+			group.end = umem_min_u64(space->v[k].end, u->end);
+		}
+	}
+	return group.end ? look_group(self, &group, shared, touched) : 0;
+}
+
+int umem_wp_async_touched(struct umem_wp_async *self, struct umem_ranges *touched)
+{
+	int r;
+
+	umem_ranges_clear(touched);
+	r = look_kind(self, false, touched);
+	return r < 0 ? r : look_kind(self, true, touched);
 }
 
 /* Join blocks that are near each other. */
@@ -179,7 +288,7 @@ static int drop_zeros(struct umem_wp_async *self, struct umem_pageset *set)
 static int arm(struct umem_wp_async *self, const struct umem_region *region, bool fresh,
 	const struct umem_ranges *blocks, struct umem_pageset *found)
 {
-	bool swaps = !umem_kind_shared(region->kind) &&
+	bool swaps = blocks->n && !umem_kind_shared(region->kind) &&
 		region->page_size_bytes == UMEM_PAGE_BYTES && umem_swap_active();
 	int r = 0;
 

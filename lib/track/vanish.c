@@ -5,6 +5,9 @@
 #include "lib/kern/pagemap.h"
 #include "lib/kern/swapdev.h"
 
+/* Between two hulls is looked at for nothing; up to this it is cheaper than a call. */
+#define GAP_BYTES (1ull << 20)
+
 bool umem_vanish_applies(enum umem_kind kind)
 {
 	return kind == UMEM_KIND_FILE_PRIVATE || kind == UMEM_KIND_HUGETLB ||
@@ -73,71 +76,116 @@ static int add_swapped(const struct umem_target *target, const struct page_regio
 	return r;
 }
 
-/* The pages of @hull that hold content of their own now. */
-static int look(const struct umem_target *target, const struct umem_region *region,
-	const struct umem_range *hull, struct umem_pageset *now, struct umem_pageset *unknown,
+/* What @run shows of the hulls. */
+static int take_run(const struct umem_target *target, const struct page_region *run, bool huge,
+	const struct umem_ranges *hulls, struct umem_pageset *now, struct umem_pageset *unknown)
+{
+	int r = 0;
+
+	for (size_t i = umem_ranges_find(hulls, run->start);
+		i < hulls->n && hulls->v[i].start < run->end && r == 0; i++) {
+		struct page_region part = *run;
+
+		part.start = umem_max_u64(part.start, hulls->v[i].start);
+		part.end = umem_min_u64(part.end, hulls->v[i].end);
+		if (!(part.categories & PAGE_IS_SWAPPED))
+			r = umem_pageset_add(now, part.start, part.end);
+		else if (!huge)
+			r = add_swapped(target, &part, now, unknown);
+	}
+	return r;
+}
+
+/* The pages of @hulls in @group that hold content of their own now. */
+static int look(const struct umem_target *target, const struct umem_range *group, bool huge,
+	const struct umem_ranges *hulls, struct umem_pageset *now, struct umem_pageset *unknown,
 	struct page_region *vec, size_t n_vec)
 {
 	struct umem_scan scan = {
-		.at = hull->start,
-		.end = hull->end,
+		.at = group->start,
+		.end = group->end,
+		.inverted = huge ? 0 : PAGE_IS_FILE,
+		.all = huge ? 0 : PAGE_IS_FILE,
 		.any = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-		.wanted = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_FILE,
+		.wanted = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 	};
-	bool huge = region->kind != UMEM_KIND_FILE_PRIVATE;
 
 	while (scan.at < scan.end) {
 		size_t n;
 		int r = umem_pagemap_scan(target->pagemap_fd, &scan, vec, n_vec, &n);
 
-		for (size_t i = 0; i < n && r == 0; i++) {
-			const struct page_region *run = &vec[i];
-
-			if (run->categories & PAGE_IS_SWAPPED)
-				r = huge ? 0 : add_swapped(target, run, now, unknown);
-			else if (huge || !(run->categories & PAGE_IS_FILE))
-				r = umem_pageset_add(now, run->start, run->end);
-		}
+		for (size_t i = 0; i < n && r == 0; i++)
+			r = take_run(target, &vec[i], huge, hulls, now, unknown);
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
+/* Look at all hulls, those that lie near each other in one call. */
+static int look_all(const struct umem_target *target, const struct umem_ranges *hulls, bool huge,
+	struct umem_pageset *now, struct umem_pageset *unknown, struct page_region *vec,
+	size_t n_vec)
+{
+	for (size_t i = 0, k; i < hulls->n; i = k) {
+		struct umem_range group = hulls->v[i];
+		int r;
+
+		for (k = i + 1; k < hulls->n; k++) {
+			if (hulls->v[k].start - group.end > GAP_BYTES)
+				break;
+			group.end = hulls->v[k].end;
+		}
+		r = look(target, &group, huge, hulls, now, unknown, vec, n_vec);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* What is held in @hulls but is not in @now goes to @written; then @now is held there. */
+static int compare(struct umem_vanish *vanish, const struct umem_ranges *hulls,
+	struct umem_pageset *now, struct umem_pageset *unknown, struct umem_pageset *written)
+{
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset gone = { 0 };
+	int r = umem_pageset_union(&gone, &vanish->held);
+
+	if (r == 0)
+		r = umem_pageset_keep(&gone, hulls);
+	if (r == 0)
+		r = umem_pageset_subtract(&gone, now);
+	if (r == 0 && !umem_pageset_empty(&gone))
+		r = umem_pageset_union(written, &gone);
+	for (size_t i = 0; i < hulls->n && r == 0; i++)
+		r = umem_pageset_sub(&vanish->held, hulls->v[i].start, hulls->v[i].end);
+	if (r == 0)
+		r = umem_pageset_union(&vanish->held, now);
+	return r < 0 ? r : umem_pageset_union(&vanish->held, unknown);
+}
+
 int umem_vanish_collect(struct umem_vanish *vanish, const struct umem_target *target,
-	const struct umem_region *region, const struct umem_range *piece,
-	struct umem_pageset *written, bool all, struct page_region *vec, size_t n_vec)
+	const struct umem_ranges *pieces, bool huge, struct umem_pageset *written, bool all,
+	struct page_region *vec, size_t n_vec)
 {
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset now = { 0 };
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset unknown = { 0 };
-	struct umem_range hull = { UINT64_MAX, 0 };
-	struct umem_pageset_iter it;
-	struct umem_range run;
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges hulls = { 0 };
 	int r = 0;
 
-	if (all) {
-		hull = *piece;
-	} else {
-		r = extend_hull(&vanish->held, piece, &hull);
-		if (r == 0)
-			r = extend_hull(written, piece, &hull);
+	for (size_t i = 0; i < pieces->n && r == 0; i++) {
+		struct umem_range hull = { UINT64_MAX, 0 };
+
+		if (all) {
+			hull = pieces->v[i];
+		} else {
+			r = extend_hull(&vanish->held, &pieces->v[i], &hull);
+			if (r == 0)
+				r = extend_hull(written, &pieces->v[i], &hull);
+		}
+		if (r == 0 && hull.end > hull.start)
+			r = umem_ranges_add(&hulls, hull.start, hull.end);
 	}
-	if (r < 0 || hull.end <= hull.start)
-		return r;
-	r = look(target, region, &hull, &now, &unknown, vec, n_vec);
 	if (r == 0)
-		r = umem_pageset_walk_from(&vanish->held, hull.start, &it);
-	if (r < 0)
-		return r;
-	while (r == 0 && umem_pageset_next(&it, &run) && run.start < hull.end)
-		for (uint64_t at = run.start; at < umem_min_u64(run.end, hull.end) && r == 0;
-			at += UMEM_PAGE_BYTES)
-			if (!umem_pageset_has(&now, at))
-				r = umem_pageset_add(written, at, at + UMEM_PAGE_BYTES);
-	umem_pageset_walk_end(&it);
-	if (r == 0)
-		r = umem_pageset_sub(&vanish->held, hull.start, hull.end);
-	if (r == 0)
-		r = umem_pageset_union(&vanish->held, &now);
-	return r < 0 ? r : umem_pageset_union(&vanish->held, &unknown);
+		r = look_all(target, &hulls, huge, &now, &unknown, vec, n_vec);
+	return r < 0 || hulls.n == 0 ? r : compare(vanish, &hulls, &now, &unknown, written);
 }

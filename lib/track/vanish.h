@@ -32,9 +32,9 @@ void umem_vanish_deinit(struct umem_vanish *vanish);
 int umem_vanish_forget(struct umem_vanish *vanish, const struct umem_range *range);
 
 /**
- * umem_vanish_collect - look at one region.
- * @region: of a kind that umem_vanish_applies() to.
- * @piece: the part of it that is watched.
+ * umem_vanish_collect - look at regions.
+ * @pieces: the watched parts of regions that umem_vanish_applies() to.
+ * @huge: they are of huge pages; else of private file mappings.
  * @written: pages that the scan found; pages whose content vanished are added.
  * @all: look at every page, not only those held or written (after arming).
  * @vec, @n_vec: scratch for a scan.
@@ -42,7 +42,7 @@ int umem_vanish_forget(struct umem_vanish *vanish, const struct umem_range *rang
  * Return: 0, -ESRCH, -errno of umem_pagemap_scan(), -ENOMEM.
  */
 int umem_vanish_collect(struct umem_vanish *vanish, const struct umem_target *target,
-	const struct umem_region *region, const struct umem_range *piece,
-	struct umem_pageset *written, bool all, struct page_region *vec, size_t n_vec);
+	const struct umem_ranges *pieces, bool huge, struct umem_pageset *written, bool all,
+	struct page_region *vec, size_t n_vec);
 
 #endif

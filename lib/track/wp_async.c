@@ -24,14 +24,18 @@
  *
  * "Not protected" is all that the kernel means by WRITTEN. A mapping that was
  * replaced by another is not registered, so all of it would read as written,
- * or be passed over in silence. Therefore each pass begins with a scan that
- * lists mappings that are not ours (it costs per mapping, not per page), and
- * the protecting pass insists (PM_SCAN_CHECK_WPASYNC): if a mapping appears in
- * between, it fails, an unknown part was protected without being reported, and
- * all populated pages of that span are reported instead.
+ * or be passed over in silence. Therefore a collect begins with a scan that
+ * lists mappings that are not ours (it costs per mapping, not per page), armed
+ * or not, and the protecting pass insists (PM_SCAN_CHECK_WPASYNC): if a mapping
+ * appears in between, it fails, an unknown part was protected without being
+ * reported, and all populated pages of that span are reported instead. Where
+ * nothing is armed, the same refusal comes when a block is to be armed: then
+ * the look is repeated; it goes by content, so nothing is lost by it.
  *
- * Consecutive armed ranges are scanned in one call if nothing else is mapped
- * between them: ten thousand mappings cost one system call, not ten thousand.
+ * Each call is made for as much as possible: the first scan passes over
+ * whatever is registered and over nothing, the protecting one over armed ranges
+ * with nothing mapped between them. Ten thousand mappings cost a few system
+ * calls, not ten thousand.
  *
  * What the scan cannot see is looked after elsewhere: vanish.c (private
  * content that leaves a mark behind), objects.c (punched shared memory),
@@ -85,6 +89,7 @@ static void destroy(struct umem_tracker *tracker)
 	umem_ranges_deinit(&self->armed);
 	umem_ranges_deinit(&self->spans);
 	umem_ranges_deinit(&self->unarmed);
+	umem_ranges_deinit(&self->touched);
 	umem_vanish_deinit(&self->vanish);
 	umem_objects_deinit(&self->objects);
 	umem_pageset_deinit(&self->scratch);
@@ -163,10 +168,11 @@ static int watch_piece(struct umem_wp_async *self, struct umem_region *region,
 	const struct umem_range *asked, struct umem_pageset *fresh)
 {
 	/* A scan that begins or ends inside a huge page protects nothing of it. */
-	const struct umem_range whole = {
+	struct umem_range whole = {
 		umem_align_down(asked->start, region->page_size_bytes),
 		umem_align_up(asked->end, region->page_size_bytes),
 	};
+	const struct umem_ranges one = { .v = &whole, .n = 1 };
 	const struct umem_range *piece = &whole;
 	int r = register_region(self, region, piece);
 
@@ -176,8 +182,9 @@ static int watch_piece(struct umem_wp_async *self, struct umem_region *region,
 	if (r == 0)
 		r = umem_wp_async_populate(self, region, piece, true, fresh);
 	if (r == 0 && umem_vanish_applies(region->kind))
-		r = umem_vanish_collect(&self->vanish, self->base.target, region, piece,
-			fresh, true, self->vec, self->n_vec);
+		r = umem_vanish_collect(&self->vanish, self->base.target, &one,
+			region->kind != UMEM_KIND_FILE_PRIVATE, fresh, true, self->vec,
+			self->n_vec);
 	return r;
 }
 
@@ -227,52 +234,6 @@ static int forget(struct umem_tracker *tracker, const struct umem_ranges *ranges
 			r = umem_vanish_forget(&self->vanish, &ranges->v[i]);
 	}
 	return r;
-}
-
-/* Join armed ranges with nothing mapped between them. */
-static int make_spans(struct umem_wp_async *self)
-{
-	const struct umem_space *space = &self->base.target->space;
-
-	umem_ranges_clear(&self->spans);
-	for (size_t i = 0; i < self->armed.n; i++) {
-		const struct umem_range *a = &self->armed.v[i];
-		struct umem_range *last = self->spans.n ? &self->spans.v[self->spans.n - 1] : NULL;
-		int r = 0;
-
-		if (last && !umem_space_mapped(space, last->end, a->start))
-			last->end = a->end;
-		else
-			r = umem_ranges_add(&self->spans, a->start, a->end);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* Mappings in [start, end) that are not registered go to @lost. */
-static int find_lost(struct umem_wp_async *self, const struct umem_range *span,
-	struct umem_ranges *lost)
-{
-	struct umem_scan scan = {
-		.at = span->start,
-		.end = span->end,
-		.inverted = PAGE_IS_WPALLOWED,
-		.all = PAGE_IS_WPALLOWED,
-		.wanted = PAGE_IS_WPALLOWED,
-	};
-
-	while (scan.at < scan.end) {
-		size_t n;
-		int r = umem_pagemap_scan(self->base.target->pagemap_fd, &scan, self->vec,
-			self->n_vec, &n);
-
-		for (size_t i = 0; i < n && r == 0; i++)
-			r = umem_ranges_add(lost, self->vec[i].start, self->vec[i].end);
-		if (r < 0)
-			return r;
-	}
-	return 0;
 }
 
 int umem_wp_async_scan(struct umem_wp_async *self, const struct umem_range *span,
@@ -338,7 +299,8 @@ static int collect_span(struct umem_wp_async *self, const struct umem_range *spa
 
 	for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
 		umem_ranges_clear(&other);
-		r = find_lost(self, span, &other);
+		/* At first they are known: collect_lost(). */
+		r = attempt ? umem_wp_async_find_lost(self, span, &other) : 0;
 		if (r == 0 && other.n == 0)
 			r = umem_wp_async_scan(self, span, written);
 		else if (r == 0) {
@@ -360,57 +322,102 @@ static int collect_span(struct umem_wp_async *self, const struct umem_range *spa
 	return r;
 }
 
+/* Watched mappings that are registered no longer are forgotten, and go to @lost. */
+static int collect_lost(struct umem_wp_async *self, struct umem_ranges *lost)
+{
+	struct umem_ranges other = { 0 }, ours = { 0 };
+	int r = umem_wp_async_spans(self, &self->watched, true);
+
+	for (size_t i = 0; i < self->spans.n && r == 0; i++)
+		r = umem_wp_async_find_lost(self, &self->spans.v[i], &other);
+	if (r == 0 && other.n)
+		r = umem_ranges_intersect(&other, &self->watched, &ours);
+	if (r == 0 && ours.n)
+		r = forget(&self->base, &ours);
+	for (size_t i = 0; i < ours.n && r == 0; i++)
+		r = umem_ranges_add(lost, ours.v[i].start, ours.v[i].end);
+	umem_ranges_deinit(&other);
+	umem_ranges_deinit(&ours);
+	return r;
+}
+
+/* A look found pages in @piece of @region, where nothing is armed. */
+static int collect_touched(struct umem_wp_async *self, const struct umem_region *region,
+	const struct umem_range *piece, struct umem_pageset *written, struct umem_ranges *lost)
+{
+	struct umem_ranges other = { 0 }, rest = { 0 };
+	struct umem_ranges whole = { .v = (struct umem_range *)piece, .n = 1 };
+	int r = umem_wp_async_populate(self, region, piece, false, written);
+
+	/* Arming was refused: a mapping appeared since collect_lost(). */
+	for (int attempt = 1; attempt < MAX_ATTEMPTS && r == -EPERM; attempt++) {
+		umem_ranges_clear(&other);
+		r = umem_wp_async_find_lost(self, piece, &other);
+		if (r == 0)
+			r = umem_ranges_subtract(&whole, &other, &rest);
+		for (size_t i = 0; i < rest.n && r == 0; i++)
+			r = umem_wp_async_populate(self, region, &rest.v[i], false, written);
+	}
+	for (size_t i = 0; i < other.n && r == 0; i++)
+		r = umem_ranges_add(lost, other.v[i].start, other.v[i].end);
+	umem_ranges_deinit(&other);
+	umem_ranges_deinit(&rest);
+	return r == -EPERM ? -EAGAIN : r;
+}
+
 /* Populated pages where nothing is armed: first touches. */
-static int collect_unarmed(struct umem_wp_async *self, struct umem_pageset *written)
+static int collect_unarmed(struct umem_wp_async *self, struct umem_pageset *written,
+	struct umem_ranges *lost)
 {
 	struct umem_space *space = &self->base.target->space;
 	int r = umem_ranges_subtract(&self->watched, &self->armed, &self->unarmed);
 
-	for (size_t i = 0; i < self->unarmed.n && r == 0; i++) {
-		const struct umem_range *u = &self->unarmed.v[i];
+	if (r == 0)
+		r = umem_wp_async_touched(self, &self->touched);
+	for (size_t i = 0; i < self->touched.n && r == 0; i++) {
+		const struct umem_range *t = &self->touched.v[i];
 
-		for (size_t k = umem_space_first(space, u->start);
-			k < space->n && space->v[k].start < u->end && r == 0; k++) {
+		for (size_t k = umem_space_first(space, t->start);
+			k < space->n && space->v[k].start < t->end && r == 0; k++) {
 			struct umem_range piece = {
-				umem_max_u64(space->v[k].start, u->start),
-				umem_min_u64(space->v[k].end, u->end),
+				umem_max_u64(space->v[k].start, t->start),
+				umem_min_u64(space->v[k].end, t->end),
 			};
 
-			r = umem_wp_async_populate(self, &space->v[k], &piece, false, written);
+			r = collect_touched(self, &space->v[k], &piece, written, lost);
 		}
 	}
 	return r;
 }
 
-/* Watched parts of one region whose content may go without a mark. */
-static int vanished_region(struct umem_wp_async *self, struct umem_region *region,
-	struct umem_pageset *written)
-{
-	const struct umem_ranges *w = &self->watched;
-	bool all = region->kind != UMEM_KIND_FILE_PRIVATE;
-	int r = 0;
-
-	for (size_t i = umem_ranges_find(w, region->start);
-		i < w->n && w->v[i].start < region->end && r == 0; i++) {
-		struct umem_range piece = {
-			umem_max_u64(region->start, w->v[i].start),
-			umem_min_u64(region->end, w->v[i].end),
-		};
-
-		r = umem_vanish_collect(&self->vanish, self->base.target, region, &piece,
-			written, all, self->vec, self->n_vec);
-	}
-	return r;
-}
-
+/* Private pages of files in one go; huge pages have marks of their own. */
 static int collect_vanished(struct umem_wp_async *self, struct umem_pageset *written)
 {
 	struct umem_space *space = &self->base.target->space;
+	const struct umem_ranges *w = &self->watched;
+	struct umem_ranges files = { 0 }, huge = { 0 };
 	int r = 0;
 
-	for (size_t k = 0; k < space->n && r == 0; k++)
-		if (space->v[k].registered && umem_vanish_applies(space->v[k].kind))
-			r = vanished_region(self, &space->v[k], written);
+	for (size_t k = 0; k < space->n && r == 0; k++) {
+		struct umem_region *region = &space->v[k];
+		bool file = region->kind == UMEM_KIND_FILE_PRIVATE;
+
+		if (!region->registered || !umem_vanish_applies(region->kind))
+			continue;
+		for (size_t i = umem_ranges_find(w, region->start);
+			i < w->n && w->v[i].start < region->end && r == 0; i++)
+			r = umem_ranges_add(file ? &files : &huge,
+				umem_max_u64(region->start, w->v[i].start),
+				umem_min_u64(region->end, w->v[i].end));
+	}
+	if (r == 0)
+		r = umem_vanish_collect(&self->vanish, self->base.target, &files, false, written,
+			false, self->vec, self->n_vec);
+	if (r == 0)
+		r = umem_vanish_collect(&self->vanish, self->base.target, &huge, true, written,
+			true, self->vec, self->n_vec);
+	umem_ranges_deinit(&files);
+	umem_ranges_deinit(&huge);
 	return r;
 }
 
@@ -418,15 +425,17 @@ static int collect(struct umem_tracker *tracker, struct umem_pageset *written,
 	struct umem_ranges *lost, struct umem_reasons *why, struct umem_note *note)
 {
 	struct umem_wp_async *self = self_of(tracker);
+	int r = collect_lost(self, lost);
 	size_t before = lost->n;
-	int r = make_spans(self);
 
+	if (r == 0)
+		r = umem_wp_async_spans(self, &self->armed, false);
 	for (size_t i = 0; i < self->spans.n && r == 0; i++)
 		r = collect_span(self, &self->spans.v[i], written, lost);
+	if (r == 0)
+		r = collect_unarmed(self, written, lost);
 	if (r == 0 && lost->n != before)
 		r = forget(tracker, lost);
-	if (r == 0)
-		r = collect_unarmed(self, written);
 	if (r == 0)
 		r = collect_vanished(self, written);
 	if (r == 0 && !umem_feats_has(&tracker->target->feats, UMEM_FEAT_SCAN_REPORTS_HOLES))
@@ -466,7 +475,7 @@ static uint64_t memory(const struct umem_tracker *tracker)
 
 	return sizeof(*self) + self->n_vec * sizeof(*self->vec) +
 		(self->watched.room + self->armed.room + self->spans.room +
-			self->unarmed.room) * sizeof(struct umem_range) +
+			self->unarmed.room + self->touched.room) * sizeof(struct umem_range) +
 		umem_pageset_memory(&self->vanish.held) + umem_pageset_memory(&self->scratch) +
 		umem_objects_memory(&self->objects);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Inside of the wp_async tracker, shared by wp_async.c and populate.c.
+ * Inside of the wp_async tracker, shared by wp_async.c, populate.c and
+ * spans.c.
  */
 #ifndef UMEM_TRACK_WP_ASYNC_H
 #define UMEM_TRACK_WP_ASYNC_H
@@ -13,7 +14,7 @@
  * struct umem_wp_async - a tracker by write protection.
  * @watched: registered ranges that the caller wants to know about.
  * @armed: the part of @watched where every page is protected or marked.
- * @spans, @unarmed, @scratch: made anew in each collect; kept for their memory.
+ * @spans, @unarmed, @touched, @scratch: made anew in each collect; kept for their memory.
  * @vanish: pages of private content that may go without a mark.
  * @objects: shared objects and their extents.
  * @vec, @n_vec: where scans put their ranges.
@@ -24,6 +25,7 @@ struct umem_wp_async {
 	struct umem_ranges armed;
 	struct umem_ranges spans;
 	struct umem_ranges unarmed;
+	struct umem_ranges touched;
 	struct umem_pageset scratch;
 	struct umem_vanish vanish;
 	struct umem_objects objects;
@@ -43,6 +45,31 @@ int umem_wp_async_scan(struct umem_wp_async *self, const struct umem_range *span
 	struct umem_pageset *written);
 
 /**
+ * umem_wp_async_spans - fill @self->spans: @ranges, joined where one call may pass.
+ * @registered: over whatever is registered; else only where nothing is mapped.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int umem_wp_async_spans(struct umem_wp_async *self, const struct umem_ranges *ranges,
+	bool registered);
+
+/**
+ * umem_wp_async_find_lost - mappings in @span that are not registered are added to @lost.
+ *
+ * Return: 0, -ESRCH, -ENOMEM, -errno of a scan.
+ */
+int umem_wp_async_find_lost(struct umem_wp_async *self, const struct umem_range *span,
+	struct umem_ranges *lost);
+
+/**
+ * umem_wp_async_touched - the parts of @self->unarmed where something is populated.
+ * @touched: overwritten; parts of regions, each to be passed to umem_wp_async_populate().
+ *
+ * Return: 0, -ESRCH, -ENOMEM, -errno of a scan.
+ */
+int umem_wp_async_touched(struct umem_wp_async *self, struct umem_ranges *touched);
+
+/**
  * umem_wp_async_populate - find populated pages where nothing is armed, and arm their blocks.
  * @region: registered.
  * @piece: the part of it to look at.
@@ -50,7 +77,8 @@ int umem_wp_async_scan(struct umem_wp_async *self, const struct umem_range *span
  *         from what it showed when nothing was mapped.
  * @out: pages to report are added.
  *
- * Return: 0, -ESRCH, -ENOMEM, -errno of a scan.
+ * Return: 0, -EPERM when a mapping in it is not registered (then nothing was
+ * reported), -ESRCH, -ENOMEM, -errno of a scan.
  */
 int umem_wp_async_populate(struct umem_wp_async *self, const struct umem_region *region,
 	const struct umem_range *piece, bool fresh, struct umem_pageset *out);
