@@ -100,7 +100,8 @@ static int run_to_call(struct umem_inject_stop *s)
 			siginfo_t info;
 
 			/* What our call brought about is not the target's to see. */
-			if (umem_inject_trace(PTRACE_GETSIGINFO, s->tid, 0, (uintptr_t)&info) == 0 &&
+			if (umem_inject_trace(PTRACE_GETSIGINFO, s->tid, 0,
+				    (uintptr_t)&info) == 0 &&
 				info.si_code <= 0)
 				s->deliver = signo;
 			return -EIO;

@@ -85,7 +85,8 @@ static void abort_sequence(struct umem_inject_stop *s)
 	uint64_t ptr = 0;
 
 	if (!umem_inject_regs_user(&s->saved) ||
-		umem_inject_trace(PTRACE_GET_RSEQ_CONFIGURATION, s->tid, sizeof(conf), (uintptr_t)&conf) < 0 ||
+		umem_inject_trace(PTRACE_GET_RSEQ_CONFIGURATION, s->tid, sizeof(conf),
+			(uintptr_t)&conf) < 0 ||
 		conf.rseq_abi_pointer == 0)
 		return;
 	if (pread(s->job->mem_fd, &ptr, sizeof(ptr),
@@ -130,7 +131,8 @@ static int borrow(struct umem_inject_stop *s)
 	if (r == 0)
 		r = check_insn(s);
 	if (r == 0)
-		r = (int)umem_inject_trace(PTRACE_GETSIGMASK, s->tid, MASK_BYTES, (uintptr_t)&s->mask);
+		r = (int)umem_inject_trace(PTRACE_GETSIGMASK, s->tid, MASK_BYTES,
+			(uintptr_t)&s->mask);
 	if (r != 0)
 		return r == -ESRCH ? UMEM_GONE : r;
 	abort_sequence(s);
@@ -145,7 +147,8 @@ static int borrow(struct umem_inject_stop *s)
 		(uintptr_t)(options | PTRACE_O_SUSPEND_SECCOMP));
 	if (r < 0 && umem_inject_status_word(s->job->pid, s->tid, "Seccomp") > 0)
 		return -EACCES;
-	r = (int)umem_inject_trace(GET_DISPATCH, s->tid, sizeof(s->dispatch), (uintptr_t)&s->dispatch);
+	r = (int)umem_inject_trace(GET_DISPATCH, s->tid, sizeof(s->dispatch),
+		(uintptr_t)&s->dispatch);
 	if (r == 0 && s->dispatch.mode != 0) {
 		struct umem_inject_dispatch off = { .mode = 0 };
 
@@ -168,9 +171,11 @@ static int give_back(struct umem_inject_stop *s)
 	if (s->dirty || waits)
 		r = umem_inject_regs_write(s->tid, &s->saved);
 	if (r == 0 && s->masked)
-		r = (int)umem_inject_trace(PTRACE_SETSIGMASK, s->tid, MASK_BYTES, (uintptr_t)&s->mask);
+		r = (int)umem_inject_trace(PTRACE_SETSIGMASK, s->tid, MASK_BYTES,
+			(uintptr_t)&s->mask);
 	if (s->dispatch.mode != 0)
-		umem_inject_trace(SET_DISPATCH, s->tid, sizeof(s->dispatch), (uintptr_t)&s->dispatch);
+		umem_inject_trace(SET_DISPATCH, s->tid, sizeof(s->dispatch),
+			(uintptr_t)&s->dispatch);
 	if (r == 0)
 		r = (int)umem_inject_trace(PTRACE_DETACH, s->tid, 0, (uintptr_t)s->deliver);
 	return r < 0 ? UMEM_GONE : 0;
@@ -221,7 +226,8 @@ static int seize(const struct umem_inject_job *job, int tid)
 
 		if (i > 0)
 			umem_inject_wait_us(SEIZE_PAUSE_US);
-		r = (int)umem_inject_trace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC);
+		r = (int)umem_inject_trace(PTRACE_SEIZE, tid, 0,
+			PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC);
 		if (r != -EPERM)
 			break;
 		if (umem_proc_stat_read(job->pid, tid, &stat) < 0 || stat.state == 'Z' ||
