@@ -47,12 +47,12 @@ int umem_watch_add_assumes(struct umem_watch *watch)
 	if (r == 0 && files)
 		r = umem_reasons_add(&watch->assumes, 0, UINT64_MAX,
 			"files that are mapped privately are not changed on disk");
-	if (r == 0 && watch->sharers.n_hidden)
-		r = umem_reasons_add(&watch->assumes, 0, UINT64_MAX,
-			"processes that may not be looked at do not write its shared memory");
 	if (r == 0 && watch->pins.direct_io)
 		r = umem_reasons_add(&watch->assumes, 0, UINT64_MAX,
 			"direct I/O into its memory ends within one round");
+	if (r == 0 && watch->sharers.hidden)
+		r = umem_reasons_add(&watch->assumes, 0, UINT64_MAX,
+			"processes that may not be looked at do not write its shared memory");
 	if (r == 0)
 		r = umem_reasons_add(&watch->assumes, 0, UINT64_MAX,
 			"no other process writes into it (ptrace, process_vm_writev) at the very "

@@ -308,7 +308,12 @@ static int find_others(struct umem_sharers *sharers, struct umem_target *target,
 			break;
 		r = consider(sharers, mapper, target, watched, baseline, out, why);
 	}
-	sharers->n_hidden = mappers->n_hidden;
+	if (baseline)
+		sharers->hidden = mappers->n_hidden > 0;
+	else if (r == 0 && mappers->n_hidden > 0 && !sharers->hidden)
+		r = umem_reasons_add(why, 0, UINT64_MAX,
+			"a process came up that may not be looked at: whether it maps and writes "
+			"shared memory of pid %d is not known", target->pid);
 	return r;
 }
 

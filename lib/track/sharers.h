@@ -32,17 +32,17 @@ struct umem_sharer {
 /**
  * struct umem_sharers - all other mappers of a target's shared memory.
  * @attach: attach to them; else only say that they are there.
- * @n_hidden: processes that might not be looked at in the last collect.
  * @v, @n, @room: the members.
  * @mappers: the walk that finds them.
+ * @hidden: there were processes at the baseline that may not be looked at.
  */
 struct umem_sharers {
 	bool attach;
-	uint64_t n_hidden;
 	struct umem_sharer *v;
 	size_t n;
 	size_t room;
 	struct umem_mappers mappers;
+	bool hidden;
 };
 
 /** umem_sharers_deinit - detach from all members and free. */
