@@ -44,10 +44,9 @@
 #define ASYNC_FEATURES (UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED | \
 	UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP)
 
-static int refuse_by_id(int pid, struct umem_note *note)
+/* Processes that may be looked at, but never stopped. */
+static int refuse_to_stop(int pid, struct umem_note *note)
 {
-	if (pid <= 0)
-		return umem_note_set(note, -EINVAL, 0, "%d is not a process id", pid);
 	if (pid == 1)
 		return umem_note_set(note, -EINVAL, 0,
 			"pid 1 is the init process, which must never be stopped; "
@@ -166,12 +165,14 @@ static int probe_features(struct umem_target *target, const char *override,
 	return r < 0 ? umem_note_set(note, r, 0, "probing the kernel: %s", strerror(-r)) : 0;
 }
 
-static int open_any(int pid, const struct umem_attach_options *options,
+int umem_target_open(int pid, const struct umem_attach_options *options,
 	struct umem_target **ret_target, struct umem_note *note)
 {
 	UMEM_CLEANUP(umem_target_freep) struct umem_target *target = NULL;
 	int r;
 
+	if (pid <= 0)
+		return umem_note_set(note, -EINVAL, 0, "%d is not a process id", pid);
 	target = calloc(1, sizeof(*target));
 	if (!target)
 		return -ENOMEM;
@@ -192,14 +193,6 @@ static int open_any(int pid, const struct umem_attach_options *options,
 		return r;
 	*ret_target = UMEM_TAKE_PTR(target);
 	return 0;
-}
-
-int umem_target_open(int pid, const struct umem_attach_options *options,
-	struct umem_target **ret_target, struct umem_note *note)
-{
-	int r = refuse_by_id(pid, note);
-
-	return r < 0 ? r : open_any(pid, options, ret_target, note);
 }
 
 bool umem_target_gone(const struct umem_target *target)
@@ -284,8 +277,10 @@ int umem_target_attach(int pid, const struct umem_attach_options *options,
 	UMEM_CLEANUP(umem_target_freep) struct umem_target *target = NULL;
 	uint64_t deadline_ns = options && options->deadline_ns ? options->deadline_ns :
 								 DEFAULT_DEADLINE_NS;
-	int r = umem_target_open(pid, options, &target, note);
+	int r = refuse_to_stop(pid, note);
 
+	if (r == 0)
+		r = umem_target_open(pid, options, &target, note);
 	if (r != 0)
 		return r;
 	if (umem_feats_has(&target->feats, UMEM_FEAT_UFFD_WP_ASYNC)) {
@@ -364,7 +359,7 @@ int umem_target_adopt(int pid, int uffd, const struct umem_range *ranges, size_t
 {
 	UMEM_CLEANUP(umem_target_freep) struct umem_target *target = NULL;
 	/* Our own memory is welcome here: nothing is stopped. */
-	int r = open_any(pid, options, &target, note);
+	int r = umem_target_open(pid, options, &target, note);
 
 	if (r != 0)
 		return r;

@@ -50,7 +50,8 @@ UMEM_DEFINE_CLEANUP(struct umem_target, umem_target_free)
 
 /**
  * umem_target_open - everything of a target but a userfaultfd: for looking
- * only, the target is not stopped. Arguments and codes as umem_target_attach().
+ * only. The target is not stopped, so that any process will do, also the init
+ * process and ourselves. Arguments and codes as umem_target_attach().
  */
 int umem_target_open(int pid, const struct umem_attach_options *options,
 	struct umem_target **ret_target, struct umem_note *note);
