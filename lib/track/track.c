@@ -42,6 +42,14 @@ int umem_tracker_new(struct umem_target *target, const char *name,
 		name ? name : "dirty tracking");
 }
 
+const char *umem_tracker_choice(const struct umem_feats *feats)
+{
+	for (size_t i = 0; i < UMEM_ARRAY_LEN(trackers); i++)
+		if (trackers[i]->usable(feats))
+			return trackers[i]->name;
+	return NULL;
+}
+
 struct umem_tracker *umem_tracker_free(struct umem_tracker *tracker)
 {
 	if (tracker)

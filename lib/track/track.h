@@ -78,6 +78,9 @@ extern const struct umem_tracker_ops umem_track_soft_dirty;
 int umem_tracker_new(struct umem_target *target, const char *name,
 	struct umem_tracker **ret_tracker, struct umem_note *note);
 
+/** umem_tracker_choice - name of the tracker that umem_tracker_new() takes; NULL if none. */
+const char *umem_tracker_choice(const struct umem_feats *feats);
+
 /** umem_tracker_free - NULL is fine. Return: NULL. */
 struct umem_tracker *umem_tracker_free(struct umem_tracker *tracker);
 
