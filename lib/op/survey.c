@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* A look at a process from outside. */
+#include "lib/op/survey.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/note.h"
+#include "lib/mem/pageset.h"
+
+struct umem_survey *umem_survey_free(struct umem_survey *survey)
+{
+	if (!survey)
+		return NULL;
+	for (size_t i = 0; i < survey->n_sharers; i++) {
+		umem_ranges_deinit(&survey->sharers[i].mapped);
+		umem_ranges_deinit(&survey->sharers[i].written);
+	}
+	free(survey->sharers);
+	umem_ranges_deinit(&survey->pinned);
+	umem_pins_deinit(&survey->pins);
+	umem_smaps_deinit(&survey->smaps);
+	umem_target_free(survey->target);
+	free(survey);
+	return NULL;
+}
+
+static int copy_ranges(const struct umem_ranges *from, struct umem_ranges *ret_copy)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < from->n && r == 0; i++)
+		r = umem_ranges_add(ret_copy, from->v[i].start, from->v[i].end);
+	return r;
+}
+
+static int add_sharer(struct umem_survey *survey, const struct umem_mapper *mapper)
+{
+	struct umem_survey_sharer *s;
+	int r;
+
+	if (survey->n_sharers == survey->sharers_room) {
+		size_t room = survey->sharers_room ? survey->sharers_room * 2 : 16;
+		struct umem_survey_sharer *v = reallocarray(survey->sharers, room, sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		survey->sharers = v;
+		survey->sharers_room = room;
+	}
+	s = &survey->sharers[survey->n_sharers++];
+	*s = (struct umem_survey_sharer){ .pid = mapper->pid };
+	memcpy(s->comm, mapper->stat.comm, sizeof(s->comm));
+	r = copy_ranges(&mapper->mapped, &s->mapped);
+	return r < 0 ? r : copy_ranges(&mapper->written, &s->written);
+}
+
+static int by_pid(const void *a, const void *b)
+{
+	const struct umem_survey_sharer *x = a, *y = b;
+
+	return (x->pid > y->pid) - (x->pid < y->pid);
+}
+
+static int find_sharers(struct umem_survey *survey)
+{
+	UMEM_CLEANUP(umem_mappers_deinit) struct umem_mappers mappers = { 0 };
+	const struct umem_mapper *mapper;
+	int r = umem_mappers_begin(&mappers, survey->target, NULL);
+
+	while (r == 0) {
+		r = umem_mappers_next(&mappers, NULL, NULL, &mapper);
+		if (r <= 0)
+			break;
+		r = add_sharer(survey, mapper);
+	}
+	survey->n_hidden = mappers.n_hidden;
+	if (survey->n_sharers)
+		qsort(survey->sharers, survey->n_sharers, sizeof(survey->sharers[0]), by_pid);
+	return r;
+}
+
+static int find_pins(struct umem_survey *survey, struct umem_note *note)
+{
+	const struct umem_target *target = survey->target;
+	int r = umem_pins_read(target->proc_fd, target->pidfd, &survey->pins);
+
+	if (r == -ESRCH || r == -ENOENT)
+		return UMEM_GONE;
+	if (r == -EACCES || r == -EPERM) {
+		survey->pins_hidden = true;
+		return 0;
+	}
+	if (r < 0)
+		return umem_note_set(note, r, 0, "looking for pinned memory of pid %d: %s",
+			target->pid, strerror(-r));
+	for (size_t i = 0; i < survey->pins.n && r == 0; i++) {
+		const struct umem_range *at = &survey->pins.v[i].range;
+
+		if (at->end != UINT64_MAX)
+			r = umem_ranges_add(&survey->pinned,
+				umem_align_down(at->start, UMEM_PAGE_BYTES),
+				umem_align_up(at->end, UMEM_PAGE_BYTES));
+	}
+	return r;
+}
+
+static int look(struct umem_survey *survey, struct umem_note *note)
+{
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges appeared = { 0 };
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges vanished = { 0 };
+	struct umem_proc_stat stat;
+	int r = umem_target_refresh(survey->target, &appeared, &vanished, note);
+
+	if (r != 0)
+		return r;
+	r = umem_proc_stat_read(survey->target->pid, 0, &stat);
+	if (r < 0)
+		return r == -ENOENT || r == -ESRCH ? UMEM_GONE : r;
+	memcpy(survey->comm, stat.comm, sizeof(survey->comm));
+	r = umem_resident_read(survey->target, &survey->smaps, note);
+	if (r == 0)
+		r = find_pins(survey, note);
+	return r == 0 ? find_sharers(survey) : r;
+}
+
+int umem_survey_new(int pid, const struct umem_attach_options *options,
+	struct umem_survey **ret_survey, struct umem_note *note)
+{
+	UMEM_CLEANUP(umem_survey_freep) struct umem_survey *survey = calloc(1, sizeof(*survey));
+	int r;
+
+	if (!survey)
+		return -ENOMEM;
+	r = umem_target_open(pid, options, &survey->target, note);
+	if (r == 0)
+		r = look(survey, note);
+	if (r == 0 && umem_target_gone(survey->target))
+		r = UMEM_GONE;
+	if (r == UMEM_GONE)
+		umem_note_set(note, -ESRCH, 0, "process %d ended", pid);
+	if (r != 0)
+		return r;
+	*ret_survey = UMEM_TAKE_PTR(survey);
+	return 0;
+}
+
+uint64_t umem_survey_pinned(const struct umem_survey *survey,
+	const struct umem_region *region)
+{
+	const struct umem_ranges *pinned = &survey->pinned;
+	uint64_t bytes = 0;
+
+	for (size_t i = umem_ranges_find(pinned, region->start);
+		i < pinned->n && pinned->v[i].start < region->end; i++)
+		bytes += umem_min_u64(pinned->v[i].end, region->end) -
+			umem_max_u64(pinned->v[i].start, region->start);
+	return bytes;
+}

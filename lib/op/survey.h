@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A look at a process from outside: its regions and what is in memory of them,
+ * what of it could be watched, who may write it unseen, who shares it.
+ *
+ * Nothing is stopped, registered or brought in. It is a look at a process that
+ * runs on: what it says was true a moment ago. One owner.
+ */
+#ifndef UMEM_OP_SURVEY_H
+#define UMEM_OP_SURVEY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/kern/pins.h"
+#include "lib/mem/mappers.h"
+#include "lib/mem/resident.h"
+#include "lib/mem/target.h"
+
+/**
+ * struct umem_survey_sharer - another process that maps its shared memory.
+ * @pid: its id.
+ * @comm: its name; any bytes.
+ * @mapped, @written: as in struct umem_mapper.
+ */
+struct umem_survey_sharer {
+	int pid;
+	char comm[64];
+	struct umem_ranges mapped;
+	struct umem_ranges written;
+};
+
+/**
+ * struct umem_survey - what was seen.
+ * @target: the process; owned. Its space holds the regions.
+ * @comm: its name; any bytes.
+ * @smaps: for umem_resident_of().
+ * @pins: who can write its memory without a fault.
+ * @pins_hidden: they may not be looked at, @pins is empty.
+ * @pinned: the ranges that are known to be pinned, in whole pages.
+ * @sharers, @n_sharers, @sharers_room: other mappers.
+ * @n_hidden: processes that may map its memory and may not be looked at.
+ */
+struct umem_survey {
+	struct umem_target *target;
+	char comm[64];
+	struct umem_smaps smaps;
+	struct umem_pins pins;
+	bool pins_hidden;
+	struct umem_ranges pinned;
+	struct umem_survey_sharer *sharers;
+	size_t n_sharers;
+	size_t sharers_room;
+	uint64_t n_hidden;
+};
+
+/**
+ * umem_survey_new - look at process @pid.
+ * @options: NULL for defaults; only the features are used.
+ * @ret_survey: freed with umem_survey_free().
+ *
+ * Return: 0; UMEM_GONE; -EPERM, -EACCES: its memory may not be looked at;
+ * -ENOTSUP: a kernel thread; -EINVAL: a thread's id, or an unknown feature;
+ * -ENOMEM.
+ */
+int umem_survey_new(int pid, const struct umem_attach_options *options,
+	struct umem_survey **ret_survey, struct umem_note *note);
+
+/** umem_survey_free - free; NULL is fine. Return: NULL. */
+struct umem_survey *umem_survey_free(struct umem_survey *survey);
+
+UMEM_DEFINE_CLEANUP(struct umem_survey, umem_survey_free)
+
+/** umem_survey_pinned - bytes of @region that are known to be pinned. */
+uint64_t umem_survey_pinned(const struct umem_survey *survey,
+	const struct umem_region *region);
+
+#endif
