@@ -81,6 +81,11 @@ static json_t *any_text(const char *text)
 	return json_string(escaped);
 }
 
+struct umem_json *umem_json_text(const char *value)
+{
+	return (struct umem_json *)any_text(value);
+}
+
 void umem_json_set_text(struct umem_json *object, const char *key, const char *value)
 {
 	set(object, key, any_text(value));

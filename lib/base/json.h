@@ -20,6 +20,9 @@ struct umem_json;
 struct umem_json *umem_json_object(void);
 struct umem_json *umem_json_array(void);
 
+/** umem_json_text - a new string, owned by the caller; text that is not UTF-8 is escaped. */
+struct umem_json *umem_json_text(const char *value);
+
 /** umem_json_free - NULL is fine. Return: NULL. */
 struct umem_json *umem_json_free(struct umem_json *value);
 
