@@ -189,24 +189,29 @@ static int print_armed_json(const struct umem_armed *armed, int pid)
 
 static void print_reason(const char *title, const struct umem_reason *reason)
 {
+	char text[512];
+	int column;
+
 	if (reason->end == UINT64_MAX)
-		printf("  %s: %s\n", title, reason->reason);
+		column = printf("  %s: ", title);
 	else
-		printf("  %s %#llx-%#llx: %s\n", title, (unsigned long long)reason->start,
-			(unsigned long long)reason->end, reason->reason);
+		column = printf("  %s %#llx-%#llx: ", title, (unsigned long long)reason->start,
+			(unsigned long long)reason->end);
+	ctl_wrap(ctl_clean(text, sizeof(text), reason->reason, 0), column, 4);
 }
 
 static void print_armed_table(const struct umem_armed *armed, int pid)
 {
-	char size[16], stop[16], arm[16];
+	char size[16], stop[16], arm[16], text[256];
 
-	printf("pid %d: %llu regions, %sB watched by %s; stopped %s, armed in %s\n", pid,
-		(unsigned long long)armed->regions, ctl_size(size, armed->tracked_bytes),
+	snprintf(text, sizeof(text), "pid %d: %llu regions, %s, watched by %s; stopped %s, armed in %s",
+		pid, (unsigned long long)armed->regions, ctl_size(size, armed->tracked_bytes),
 		armed->tracker, ctl_time(stop, armed->stop_ns), ctl_time(arm, armed->arm_ns));
+	ctl_wrap(text, 0, 2);
 	for (size_t i = 0; i < armed->n_assumes; i++)
 		print_reason("assumes", &armed->assumes[i]);
-	printf("%6s %8s %8s %8s %8s %8s %8s %8s %8s %8s  %s\n", "ROUND", "DIRTY", "WRITTEN",
-		"NEW", "PINNED", "PUNCHED", "SHARER", "GONE", "RATE/s", "SCAN", "COMPLETE");
+	printf("%5s %6s %7s %6s %6s %7s %6s %6s %6s %7s %s\n", "ROUND", "DIRTY", "WRITTEN", "NEW",
+		"PINNED", "PUNCHED", "SHARER", "GONE", "RATE/s", "SCAN", "COMPLETE");
 }
 
 static struct umem_json *json_round(const struct umem_round *round, int pid)
@@ -289,21 +294,25 @@ static int print_range_table(void *user, uint64_t start, uint64_t end, enum umem
 static int print_round_table(struct dirty *d, struct umem_watch *watch,
 	const struct umem_round *round)
 {
-	static const enum umem_why columns[] = { UMEM_WHY_WRITTEN, UMEM_WHY_NEW, UMEM_WHY_PINNED,
-		UMEM_WHY_PUNCHED, UMEM_WHY_SHARER };
+	static const struct {
+		enum umem_why why;
+		int width;
+	} columns[] = { { UMEM_WHY_WRITTEN, 7 }, { UMEM_WHY_NEW, 6 }, { UMEM_WHY_PINNED, 6 },
+		{ UMEM_WHY_PUNCHED, 7 }, { UMEM_WHY_SHARER, 6 } };
 	double seconds = (double)round->interval_ns / 1e9;
 	char text[16];
 	const struct umem_range *gone;
 	size_t n;
 	int r = 0;
 
-	printf("%6llu %8s", (unsigned long long)round->round,
+	printf("%5llu %6s", (unsigned long long)round->round,
 		ctl_size(text, round->dirty_bytes));
 	for (size_t i = 0; i < UMEM_ARRAY_LEN(columns); i++)
-		printf(" %8s", ctl_size(text, round->why_bytes[columns[i]]));
-	printf(" %8s", ctl_size(text, round->gone_bytes));
-	printf(" %8s", ctl_size(text, (uint64_t)((double)round->dirty_bytes / seconds)));
-	printf(" %8s  %s\n", ctl_time(text, round->scan_ns), round->complete ? "yes" : "NO");
+		printf(" %*s", columns[i].width,
+			ctl_size(text, round->why_bytes[columns[i].why]));
+	printf(" %6s", ctl_size(text, round->gone_bytes));
+	printf(" %6s", ctl_size(text, (uint64_t)((double)round->dirty_bytes / seconds)));
+	printf(" %7s %s\n", ctl_time(text, round->scan_ns), round->complete ? "yes" : "NO");
 	for (size_t i = 0; i < round->n_incomplete; i++)
 		print_reason("incomplete", &round->incomplete[i]);
 	if (!d->ranges)
@@ -339,28 +348,30 @@ static enum wake wait_next(struct dirty *d, const struct umem_target *target, in
 		{ .fd = signals, .events = POLLIN },
 		{ .fd = umem_target_pidfd(target), .events = POLLIN },
 		{ .fd = d->by_stdin && !d->input_ended ? STDIN_FILENO : -1, .events = POLLIN },
+		{ .fd = STDOUT_FILENO }, /* an error: nobody reads any more */
 	};
 
 	for (;;) {
-		uint64_t now = umem_now_ns();
-		struct timespec wait = { 0 };
+		uint64_t now_ns = umem_now_ns();
+		bool answer = d->by_stdin && (d->pending || d->input_ended);
+		bool due = answer || (!d->by_stdin && now_ns >= due_ns);
+		uint64_t left_ns = due ? 0 : due_ns - now_ns;
+		struct timespec wait = { (time_t)(left_ns / 1000000000u),
+			(long)(left_ns % 1000000000u) };
 
-		if (d->by_stdin && d->pending) {
-			d->pending--;
-			return WAKE_COLLECT;
-		}
-		if (d->by_stdin && d->input_ended)
-			return WAKE_END;
-		if (!d->by_stdin && now >= due_ns)
-			return WAKE_COLLECT;
-		wait.tv_sec = (time_t)((due_ns - now) / 1000000000u);
-		wait.tv_nsec = (long)((due_ns - now) % 1000000000u);
-		if (ppoll(fds, UMEM_ARRAY_LEN(fds), d->by_stdin ? NULL : &wait, NULL) < 0)
+		/* Also when a round is due: signals must be heard between any two. */
+		if (ppoll(fds, UMEM_ARRAY_LEN(fds), d->by_stdin && !due ? NULL : &wait, NULL) < 0)
 			continue;
-		if (fds[0].revents)
+		if (fds[0].revents || fds[3].revents)
 			return WAKE_END;
 		if (fds[1].revents)
 			return WAKE_GONE;
+		if (due && d->by_stdin && !d->pending)
+			return WAKE_END;
+		if (due) {
+			d->pending -= d->by_stdin;
+			return WAKE_COLLECT;
+		}
 		if (fds[2].revents) {
 			read_input(d);
 			if (d->input_ended)
@@ -437,9 +448,7 @@ static int run(struct dirty *d, int pid, int signals)
 		r = run_rounds(d, target, watch, signals, &note);
 	umem_watch_free(watch);
 	umem_target_free(target);
-	if (r == -EIO)
-		return CTL_DONE; /* whoever read our output went away: detached, done */
-	return r == 0 ? CTL_DONE : ctl_failed(VERB, r, &note);
+	return r == 0 ? CTL_DONE : ctl_ended(VERB, r, &note);
 }
 
 int cmd_dirty(const struct ctl_options *options, int argc, char **argv)

@@ -12,6 +12,9 @@
 #include <umemd/target.h>
 #include <umemd/types.h>
 
+#include "lib/base/json.h"
+#include "lib/base/ranges.h"
+
 /** enum ctl_exit - exit codes, documented in umemctl(1). */
 enum ctl_exit {
 	CTL_DONE = 0,
@@ -52,6 +55,13 @@ int ctl_usage(const char *verb, const char *fmt, ...) __attribute__((format(prin
 /** ctl_failed - say what failed. @result: outcome or -errno. Return: its exit code. */
 int ctl_failed(const char *verb, int result, const struct umem_note *note);
 
+/**
+ * ctl_ended - the exit code of a verb that stopped with @result < 0 or an
+ * outcome: what ctl_failed() says, unless it was our output that failed. A
+ * reader that went away is no failure: everything is given back, we are done.
+ */
+int ctl_ended(const char *verb, int result, const struct umem_note *note);
+
 /** ctl_exit_of - exit code of an outcome or -errno. */
 enum ctl_exit ctl_exit_of(int result);
 
@@ -66,6 +76,26 @@ const char *ctl_size(char buf[16], uint64_t bytes);
 
 /** ctl_time - @ns for people, at most 7 characters ("1.25ms"). Return: @buf. */
 const char *ctl_time(char buf[16], uint64_t ns);
+
+/** ctl_width - columns that a line may take: $COLUMNS or the terminal's; 0 where there is no limit. */
+int ctl_width(void);
+
+/**
+ * ctl_clean - @text for a terminal: control bytes become '?', and what is
+ * longer than @width columns loses its head ("...tail"); 0 means no limit.
+ * For names and paths, which other people chose. Return: @buf.
+ */
+const char *ctl_clean(char *buf, size_t size, const char *text, int width);
+
+/**
+ * ctl_wrap - print words on stdout, broken before the width that ctl_width() tells.
+ * @column: where the cursor is.
+ * @indent: where the lines after the first begin.
+ */
+void ctl_wrap(const char *text, int column, int indent);
+
+/** ctl_json_ranges - an array of {"start","end"}. */
+struct umem_json *ctl_json_ranges(const struct umem_ranges *ranges);
 
 /** ctl_flush - push stdout out. Return: 0, or -EIO when nobody reads it any more. */
 int ctl_flush(void);

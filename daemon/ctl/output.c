@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Output of umemctl: errors with their exit codes, numbers for people. */
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "daemon/ctl/ctl.h"
 #include "lib/base/parse.h"
@@ -50,6 +53,24 @@ int ctl_failed(const char *verb, int result, const struct umem_note *note)
 	fflush(stdout);
 	fprintf(stderr, "umemctl: %s: %s\n", verb, text);
 	return ctl_exit_of(result);
+}
+
+/* Has the reader of our output gone away? */
+static bool reader_gone(void)
+{
+	struct pollfd out = { .fd = STDOUT_FILENO };
+
+	return poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP));
+}
+
+int ctl_ended(const char *verb, int result, const struct umem_note *note)
+{
+	if (!ferror(stdout))
+		return ctl_failed(verb, result, note);
+	if (reader_gone())
+		return CTL_DONE;
+	fprintf(stderr, "umemctl: %s: the output could not be written: is the disk full?\n", verb);
+	return CTL_FAILED;
 }
 
 int ctl_pid(const char *verb, const char *word, int *ret_pid)
@@ -106,6 +127,78 @@ const char *ctl_time(char buf[16], uint64_t ns)
 	else
 		scaled(buf, (double)ns / 1e9, "s");
 	return buf;
+}
+
+int ctl_width(void)
+{
+	const char *given = getenv("COLUMNS");
+	struct winsize size;
+	uint64_t columns;
+
+	if (given && umem_parse_u64(given, &columns) == 0 && columns >= 20 && columns < 10000)
+		return (int)columns;
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20)
+		return size.ws_col;
+	return 0;
+}
+
+const char *ctl_clean(char *buf, size_t size, const char *text, int width)
+{
+	size_t len = strlen(text), n = 0;
+	bool cut = width > 3 && len > (size_t)width;
+
+	if (cut) {
+		text += len - ((size_t)width - 3);
+		/* Not in the middle of a character. */
+		while (((unsigned char)*text & 0xc0) == 0x80)
+			text++;
+		n = (size_t)snprintf(buf, size, "...");
+	}
+	for (; *text && n + 1 < size; text++) {
+		unsigned char byte = (unsigned char)*text;
+
+		buf[n++] = byte < 0x20 || byte == 0x7f ? '?' : (char)byte;
+	}
+	buf[n] = '\0';
+	return buf;
+}
+
+void ctl_wrap(const char *text, int column, int indent)
+{
+	int width = ctl_width();
+	bool first = true;
+
+	while (*text) {
+		int len = (int)strcspn(text, " ");
+
+		if (!first && width && column + 1 + len > width) {
+			printf("\n%*s", indent, "");
+			column = indent;
+		} else if (!first) {
+			putchar(' ');
+			column++;
+		}
+		printf("%.*s", len, text);
+		column += len;
+		text += len;
+		text += strspn(text, " ");
+		first = false;
+	}
+	putchar('\n');
+}
+
+struct umem_json *ctl_json_ranges(const struct umem_ranges *ranges)
+{
+	struct umem_json *list = umem_json_array();
+
+	for (size_t i = 0; i < ranges->n; i++) {
+		struct umem_json *item = umem_json_object();
+
+		umem_json_set_addr(item, "start", ranges->v[i].start);
+		umem_json_set_addr(item, "end", ranges->v[i].end);
+		umem_json_append_consume(list, item);
+	}
+	return list;
 }
 
 int ctl_flush(void)
