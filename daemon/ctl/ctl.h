@@ -100,6 +100,7 @@ struct umem_json *ctl_json_ranges(const struct umem_ranges *ranges);
 /** ctl_flush - push stdout out. Return: 0, or -EIO when nobody reads it any more. */
 int ctl_flush(void);
 
+int cmd_doctor(const struct ctl_options *options, int argc, char **argv);
 int cmd_regions(const struct ctl_options *options, int argc, char **argv);
 int cmd_dirty(const struct ctl_options *options, int argc, char **argv);
 

@@ -8,6 +8,7 @@
 #include "daemon/ctl/ctl.h"
 
 static const struct ctl_verb verbs[] = {
+	{ "doctor", "[--pid PID]", "what this kernel, and this process, allow", cmd_doctor },
 	{ "regions", "PID", "the mappings, what is in memory, what can be tracked", cmd_regions },
 	{ "dirty", "PID", "dirty tracking, round after round", cmd_dirty },
 };
