@@ -161,7 +161,9 @@ static int probe_features(struct umem_target *target, const char *override,
 	if (r == 0 && override)
 		r = umem_feats_override(&target->feats, override);
 	if (r == -EINVAL)
-		return umem_note_set(note, r, 0, "unknown feature in \"%s\"", override);
+		return umem_note_set(note, r, 0,
+			"UMEM_FEATURES=\"%s\" is no list of +name and -name; umemctl doctor "
+			"lists the names", override);
 	return r < 0 ? umem_note_set(note, r, 0, "probing the kernel: %s", strerror(-r)) : 0;
 }
 
@@ -265,10 +267,21 @@ static int fetch_uffd(struct umem_target *target, uint64_t deadline_ns, struct u
 		steps[2].ret_value == -ECANCELED ? -EIO : steps[2].ret_value, note);
 }
 
-static int lacks(const char *feature, struct umem_note *note)
+int umem_target_check_kernel(const struct umem_feats *feats, struct umem_note *note)
 {
-	return umem_note_set(note, -ENOTTY, 0,
-		"the kernel lacks %s (Linux 6.7 or newer has it)", feature);
+	static const enum umem_feat needed[] = { UMEM_FEAT_UFFD_WP_ASYNC, UMEM_FEAT_PAGEMAP_SCAN };
+
+	if (umem_feats_has(feats, UMEM_FEAT_SOFT_DIRTY))
+		return 0;
+	for (size_t i = 0; i < UMEM_ARRAY_LEN(needed); i++) {
+		const struct umem_feat_info *info = umem_feat_info(needed[i]);
+
+		if (!umem_feats_has(feats, needed[i]))
+			return umem_note_set(note, -ENOTTY, 0,
+				"the kernel lacks %s (to get it: %s), and soft_dirty in its place",
+				info->name, info->how_to_get);
+	}
+	return 0;
 }
 
 int umem_target_attach(int pid, const struct umem_attach_options *options,
@@ -281,6 +294,8 @@ int umem_target_attach(int pid, const struct umem_attach_options *options,
 
 	if (r == 0)
 		r = umem_target_open(pid, options, &target, note);
+	if (r == 0)
+		r = umem_target_check_kernel(&target->feats, note);
 	if (r != 0)
 		return r;
 	if (umem_feats_has(&target->feats, UMEM_FEAT_UFFD_WP_ASYNC)) {
@@ -293,9 +308,9 @@ int umem_target_attach(int pid, const struct umem_attach_options *options,
 			return UMEM_GONE;
 		}
 		if (r < 0)
-			return lacks("asynchronous write protection (UFFD_FEATURE_WP_ASYNC)", note);
-	} else if (!umem_feats_has(&target->feats, UMEM_FEAT_SOFT_DIRTY)) {
-		return lacks("UFFD_FEATURE_WP_ASYNC, and soft-dirty besides", note);
+			return umem_note_set(note, -ENOTTY, 0,
+				"the kernel does not let pid %d have asynchronous write protection "
+				"(uffd_wp_async): %s", pid, strerror(-r));
 	}
 	*ret_target = UMEM_TAKE_PTR(target);
 	return 0;

@@ -57,6 +57,13 @@ int umem_target_open(int pid, const struct umem_attach_options *options,
 	struct umem_target **ret_target, struct umem_note *note);
 
 /**
+ * umem_target_check_kernel - is there what any tracker needs?
+ *
+ * Return: 0, or -ENOTTY with the feature that is missing in @note.
+ */
+int umem_target_check_kernel(const struct umem_feats *feats, struct umem_note *note);
+
+/**
  * umem_target_refresh - read the live map into @space.
  * @appeared, @vanished: as umem_space_refresh().
  *
