@@ -157,21 +157,6 @@ static int parse(struct dirty *d, int argc, char **argv, int *ret_pid)
 	return r == CTL_DONE ? -1 : r;
 }
 
-static struct umem_json *json_reasons(const struct umem_reason *v, size_t n)
-{
-	struct umem_json *list = umem_json_array();
-
-	for (size_t i = 0; i < n; i++) {
-		struct umem_json *item = umem_json_object();
-
-		umem_json_set_addr(item, "start", v[i].start);
-		umem_json_set_addr(item, "end", v[i].end);
-		umem_json_set_text(item, "reason", v[i].reason);
-		umem_json_append_consume(list, item);
-	}
-	return list;
-}
-
 static int print_armed_json(const struct umem_armed *armed, int pid)
 {
 	struct umem_json *event = umem_json_object();
@@ -182,22 +167,8 @@ static int print_armed_json(const struct umem_armed *armed, int pid)
 	umem_json_set_u64(event, "tracked_bytes", armed->tracked_bytes);
 	umem_json_set_u64(event, "stop_ns", armed->stop_ns);
 	umem_json_set_u64(event, "arm_ns", armed->arm_ns);
-	umem_json_set_text(event, "tracker", armed->tracker);
-	umem_json_set_consume(event, "assumes", json_reasons(armed->assumes, armed->n_assumes));
+	umem_json_set_consume(event, "assumes", ctl_json_reasons(armed->assumes, armed->n_assumes));
 	return umem_json_write_consume(stdout, event);
-}
-
-static void print_reason(const char *title, const struct umem_reason *reason)
-{
-	char text[512];
-	int column;
-
-	if (reason->end == UINT64_MAX)
-		column = printf("  %s: ", title);
-	else
-		column = printf("  %s %#llx-%#llx: ", title, (unsigned long long)reason->start,
-			(unsigned long long)reason->end);
-	ctl_wrap(ctl_clean(text, sizeof(text), reason->reason, 0), column, 4);
 }
 
 static void print_armed_table(const struct umem_armed *armed, int pid)
@@ -209,7 +180,7 @@ static void print_armed_table(const struct umem_armed *armed, int pid)
 		armed->tracker, ctl_time(stop, armed->stop_ns), ctl_time(arm, armed->arm_ns));
 	ctl_wrap(text, 0, 2);
 	for (size_t i = 0; i < armed->n_assumes; i++)
-		print_reason("assumes", &armed->assumes[i]);
+		ctl_print_reason("assumes: ", &armed->assumes[i]);
 	printf("%5s %6s %7s %6s %6s %7s %6s %6s %6s %7s %s\n", "ROUND", "DIRTY", "WRITTEN", "NEW",
 		"PINNED", "PUNCHED", "SHARER", "GONE", "RATE/s", "SCAN", "COMPLETE");
 }
@@ -235,7 +206,7 @@ static struct umem_json *json_round(const struct umem_round *round, int pid)
 	umem_json_set_u64(event, "scan_ns", round->scan_ns);
 	umem_json_set_bool(event, "complete", round->complete);
 	umem_json_set_consume(event, "incomplete",
-		json_reasons(round->incomplete, round->n_incomplete));
+		ctl_json_reasons(round->incomplete, round->n_incomplete));
 	return event;
 }
 
@@ -314,7 +285,7 @@ static int print_round_table(struct dirty *d, struct umem_watch *watch,
 	printf(" %6s", ctl_size(text, (uint64_t)((double)round->dirty_bytes / seconds)));
 	printf(" %7s %s\n", ctl_time(text, round->scan_ns), round->complete ? "yes" : "NO");
 	for (size_t i = 0; i < round->n_incomplete; i++)
-		print_reason("incomplete", &round->incomplete[i]);
+		ctl_print_reason("incomplete: ", &round->incomplete[i]);
 	if (!d->ranges)
 		return 0;
 	r = umem_watch_each(watch, print_range_table, NULL);

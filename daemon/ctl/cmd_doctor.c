@@ -139,7 +139,9 @@ static int print_verdict_json(const struct umem_feats *feats, const char *tracke
 	umem_json_set_u64(line, "pid", (uint64_t)target->survey->target->pid);
 	umem_json_set_bool(line, "attachable", !blocked);
 	umem_json_set_u64(line, "trackable_bytes", target->trackable_bytes);
-	umem_json_set_bool(line, "complete", target->assured && tracker && !blocked);
+	umem_json_set_bool(line, "complete", target->why.n == 0 && tracker && !blocked);
+	umem_json_set_consume(line, "incomplete",
+		ctl_json_reasons(target->why.v, target->why.n));
 	return umem_json_write_consume(stdout, line);
 }
 
@@ -160,24 +162,14 @@ static void print_verdict_table(const char *tracker, const struct doctor_target 
 		printf("Dirty tracking of pid %d is not possible now.\n",
 			target->survey->target->pid);
 	else
-		printf("Dirty tracking of pid %d works for %s, by %s%s.\n",
+		printf("Dirty tracking of pid %d works for %s, by %s.\n",
 			target->survey->target->pid, ctl_size(size, target->trackable_bytes),
-			tracker, target->assured ? "" : ";\nrounds will not be complete");
-}
-
-static int no_tracking(const struct umem_feats *feats, struct umem_note *note)
-{
-	const enum umem_feat needed[] = { UMEM_FEAT_UFFD_WP_ASYNC, UMEM_FEAT_PAGEMAP_SCAN };
-
-	for (size_t i = 0; i < UMEM_ARRAY_LEN(needed); i++) {
-		const struct umem_feat_info *info = umem_feat_info(needed[i]);
-
-		if (!umem_feats_has(feats, needed[i]))
-			return umem_note_set(note, -ENOTTY, 0,
-				"the kernel lacks %s, and soft_dirty in its place; to get it: %s",
-				info->name, info->how_to_get);
+			tracker);
+	if (target && !blocked && target->why.n) {
+		puts("Its rounds will not be complete:");
+		for (size_t i = 0; i < target->why.n; i++)
+			ctl_print_reason("", &target->why.v[i]);
 	}
-	return -ENOTTY;
 }
 
 static int print_all(const struct ctl_options *options, const struct umem_feats *feats,
@@ -207,7 +199,7 @@ static int run(const struct ctl_options *options, int pid)
 	UMEM_CLEANUP(umem_survey_freep) struct umem_survey *survey = NULL;
 	struct umem_attach_options attach = ctl_attach_options();
 	const struct umem_obstacle *blocked;
-	struct doctor_target target;
+	UMEM_CLEANUP(doctor_target_deinit) struct doctor_target target = { 0 };
 	struct umem_feats feats;
 	struct umem_note note = { 0 };
 	int r = umem_feats_probe(&feats);
@@ -216,8 +208,8 @@ static int run(const struct ctl_options *options, int pid)
 		r = umem_feats_override(&feats, attach.feature_override);
 	if (r == -EINVAL)
 		umem_note_set(&note, r, 0,
-			"UMEM_FEATURES: \"%s\" is no list of +name and -name ('umemctl doctor' "
-			"lists the names)", attach.feature_override);
+			"UMEM_FEATURES=\"%s\" is no list of +name and -name; umemctl doctor "
+			"lists the names", attach.feature_override);
 	if (r == 0 && pid)
 		r = umem_survey_new(pid, &attach, &survey, &note);
 	if (r == 0 && pid)
@@ -227,7 +219,7 @@ static int run(const struct ctl_options *options, int pid)
 	if (r != 0)
 		return ctl_ended(VERB, r, &note);
 	if (!umem_tracker_choice(&feats))
-		return ctl_failed(VERB, no_tracking(&feats, &note), &note);
+		return ctl_failed(VERB, umem_target_check_kernel(&feats, &note), &note);
 	blocked = pid ? doctor_target_blocked(&target) : NULL;
 	if (!blocked)
 		return CTL_DONE;

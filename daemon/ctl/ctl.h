@@ -97,6 +97,12 @@ void ctl_wrap(const char *text, int column, int indent);
 /** ctl_json_ranges - an array of {"start","end"}. */
 struct umem_json *ctl_json_ranges(const struct umem_ranges *ranges);
 
+/** ctl_json_reasons - an array of {"start","end","reason"}. */
+struct umem_json *ctl_json_reasons(const struct umem_reason *v, size_t n);
+
+/** ctl_print_reason - a reason for people, indented; @title ends in a blank, or is empty. */
+void ctl_print_reason(const char *title, const struct umem_reason *reason);
+
 /** ctl_flush - push stdout out. Return: 0, or -EIO when nobody reads it any more. */
 int ctl_flush(void);
 

@@ -48,33 +48,57 @@ static bool known_place(const struct umem_pin *pin)
 	return pin->range.end != UINT64_MAX;
 }
 
-int doctor_target_examine(struct umem_survey *survey, const struct umem_feats *feats,
-	struct doctor_target *ret_target)
+void doctor_target_deinit(struct doctor_target *target)
 {
-	struct doctor_target t = { .survey = survey };
-	struct kind_sums sums;
-	int r = umem_obstacles_find(survey->target, feats, &t.obstacles);
+	umem_reasons_deinit(&target->why);
+}
 
-	if (r != 0)
-		return r;
-	t.assured = !survey->pins_hidden;
-	sum(survey, &sums);
-	for (size_t i = 0; i < sums.n; i++) {
-		const struct kind_sum *s = &sums.v[i];
+/* What makes rounds incomplete in this region, as far as it can be foreseen. */
+static int examine_region(struct doctor_target *t, const struct umem_region *g, bool map_files)
+{
+	const char *reason = umem_resident_of(&t->survey->smaps, g).untrackable;
+	bool own = g->kind != UMEM_KIND_KERNEL && g->kind != UMEM_KIND_KERNEL_SHARED;
+	bool read_only = umem_kind_shared(g->kind) && !(g->vma_flags & UMEM_VMA_WRITE);
 
-		if (!s->reason)
-			t.trackable_bytes += s->bytes;
-		else if (s->kind == UMEM_KIND_DEVICE ||
-			(s->kind != UMEM_KIND_KERNEL && s->kind != UMEM_KIND_KERNEL_SHARED &&
-				!umem_kind_shared(s->kind)))
-			t.assured = false;
-	}
-	for (size_t i = 0; i < survey->pins.n; i++)
-		t.assured = t.assured && known_place(&survey->pins.v[i]);
-	for (size_t i = 0; i < survey->n_sharers; i++)
-		t.assured = t.assured && survey->sharers[i].written.n == 0;
-	*ret_target = t;
+	if (!reason)
+		t->trackable_bytes += g->end - g->start;
+	if (reason && own && !read_only)
+		return umem_reasons_add(&t->why, g->start, g->end, "not tracked: %s", reason);
+	if (!reason && umem_kind_shared(g->kind) && !map_files)
+		return umem_reasons_add(&t->why, g->start, g->end,
+			"holes punched in it cannot be seen (needs CAP_CHECKPOINT_RESTORE)");
 	return 0;
+}
+
+int doctor_target_examine(struct umem_survey *survey, const struct umem_feats *feats,
+	struct doctor_target *t)
+{
+	const struct umem_space *space = &survey->target->space;
+	int r;
+
+	t->survey = survey;
+	r = umem_obstacles_find(survey->target, feats, &t->obstacles);
+	for (size_t i = 0; i < space->n && r == 0; i++)
+		r = examine_region(t, &space->v[i], umem_feats_has(feats, UMEM_FEAT_MAP_FILES));
+	for (size_t i = 0; i < survey->pins.n && r == 0; i++)
+		if (!known_place(&survey->pins.v[i]))
+			r = umem_reasons_add(&t->why, 0, UINT64_MAX,
+				"pinned, may be written without a fault: %s (%s)",
+				umem_pin_kind_name(survey->pins.v[i].kind),
+				survey->pins.v[i].what);
+	for (size_t i = 0; i < survey->n_sharers && r == 0; i++) {
+		const struct umem_survey_sharer *s = &survey->sharers[i];
+
+		for (size_t k = 0; k < s->written.n && r == 0; k++)
+			r = umem_reasons_add(&t->why, s->written.v[k].start,
+				s->written.v[k].end,
+				"pid %d (%s) maps it too and may write it; --sharers tracks it "
+				"as well", s->pid, s->comm);
+	}
+	if (r == 0 && survey->pins_hidden)
+		r = umem_reasons_add(&t->why, 0, UINT64_MAX,
+			"who has its memory pinned may not be looked at");
+	return r;
 }
 
 const struct umem_obstacle *doctor_target_blocked(const struct doctor_target *target)

@@ -43,8 +43,10 @@ int main(int argc, char **argv)
 		{ 0 },
 	};
 	struct ctl_options options = { 0 };
+	static char name[32] = "umemctl";
 	int opt;
 
+	argv[0] = name; /* as getopt names us */
 	/* A reader that went away is an error of the next write, and we detach cleanly. */
 	signal(SIGPIPE, SIG_IGN);
 	while ((opt = getopt_long(argc, argv, "+qh", longs, NULL)) != -1) {
@@ -76,7 +78,10 @@ int main(int argc, char **argv)
 		if (strcmp(argv[optind], verbs[i].name) == 0) {
 			int first = optind;
 
-			optind = 0; /* getopt starts anew, with the verb as program name */
+			/* getopt starts anew, for a program of that name. */
+			snprintf(name, sizeof(name), "umemctl: %s", verbs[i].name);
+			argv[first] = name;
+			optind = 0;
 			return verbs[i].run(&options, argc - first, argv + first);
 		}
 	}

@@ -201,6 +201,34 @@ struct umem_json *ctl_json_ranges(const struct umem_ranges *ranges)
 	return list;
 }
 
+struct umem_json *ctl_json_reasons(const struct umem_reason *v, size_t n)
+{
+	struct umem_json *list = umem_json_array();
+
+	for (size_t i = 0; i < n; i++) {
+		struct umem_json *item = umem_json_object();
+
+		umem_json_set_addr(item, "start", v[i].start);
+		umem_json_set_addr(item, "end", v[i].end);
+		umem_json_set_text(item, "reason", v[i].reason);
+		umem_json_append_consume(list, item);
+	}
+	return list;
+}
+
+void ctl_print_reason(const char *title, const struct umem_reason *reason)
+{
+	char text[512];
+	int column;
+
+	if (reason->end == UINT64_MAX)
+		column = printf("  %s", title);
+	else
+		column = printf("  %s%#llx-%#llx: ", title, (unsigned long long)reason->start,
+			(unsigned long long)reason->end);
+	ctl_wrap(ctl_clean(text, sizeof(text), reason->reason, 0), column, 4);
+}
+
 int ctl_flush(void)
 {
 	return fflush(stdout) == EOF || ferror(stdout) ? -EIO : 0;
