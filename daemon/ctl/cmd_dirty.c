@@ -431,7 +431,7 @@ int cmd_dirty(const struct ctl_options *options, int argc, char **argv)
 	};
 	sigset_t mask;
 	UMEM_FD int signals = -1;
-	int pid, r;
+	int pid = 0, r;
 
 	r = parse(&d, argc, argv, &pid);
 	if (r >= 0) {
