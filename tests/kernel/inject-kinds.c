@@ -19,9 +19,12 @@
 
 #include "tests/kernel/inject-common.h"
 
-/* A relative wait of the target, and how late it may end on a busy machine. */
+/*
+ * A relative wait of the target, and how late it may end on a busy machine: a
+ * wait that begins anew at each call lasts as long as the calls come, seconds.
+ */
 #define WAIT_NS 20000000ull
-#define LATE_NS 30000000ull
+#define LATE_NS 600000000ull
 
 static atomic_ulong *signals;
 
