@@ -147,14 +147,29 @@ static int match(struct umem_mappers *m, const struct umem_vma *vma)
 	return r;
 }
 
+static int read_maps(struct umem_mappers *m, int tid)
+{
+	UMEM_FD int fd = -1;
+	int r = umem_maps_open(tid, &fd);
+
+	return r < 0 ? r : umem_maps_read(fd, UMEM_MAPS_AUTO, &m->maps);
+}
+
 /* Look at one process. Return: 1 when it maps something, 0, -ENOMEM. */
 static int look(struct umem_mappers *m, int pid)
 {
-	UMEM_FD int fd = -1;
-	int r = umem_maps_open(pid, &fd);
+	int tid = pid, r;
 
-	if (r == 0)
-		r = umem_maps_read(fd, UMEM_MAPS_AUTO, &m->maps);
+	r = read_maps(m, tid);
+	/* No memory: a kernel thread, or its leader ended before other threads. */
+	if (r == -ESRCH || (r == 0 && m->maps.n == 0)) {
+		if (umem_proc_stat_read(pid, 0, &m->now.stat) < 0 || m->now.stat.kernel_thread)
+			return 0;
+		tid = umem_target_live_thread(pid, &m->now.stat);
+		if (tid < 0 || tid == pid)
+			return 0;
+		r = read_maps(m, tid);
+	}
 	if (r == -EACCES || r == -EPERM) {
 		if (umem_proc_stat_read(pid, 0, &m->now.stat) == 0 &&
 			!m->now.stat.kernel_thread && m->now.stat.state != 'Z')
@@ -162,7 +177,7 @@ static int look(struct umem_mappers *m, int pid)
 		return 0;
 	}
 	if (r < 0)
-		return r == -ENOMEM ? r : 0; /* it ended, or it has no memory */
+		return r == -ENOMEM ? r : 0; /* it ended */
 	umem_ranges_clear(&m->now.mapped);
 	umem_ranges_clear(&m->now.written);
 	for (size_t i = 0; i < m->maps.n && r == 0; i++)
@@ -171,7 +186,7 @@ static int look(struct umem_mappers *m, int pid)
 	if (r < 0 || m->now.mapped.n == 0)
 		return r;
 	/* A vfork child writes through the target's own page tables. */
-	if (umem_kcmp_same_memory(pid, m->tid) ||
+	if (umem_kcmp_same_memory(tid, m->tid) ||
 		umem_proc_stat_read(pid, 0, &m->now.stat) < 0)
 		return 0;
 	m->now.pid = pid;

@@ -90,11 +90,7 @@ static int open_pidfd(int pid, int *ret_pidfd, struct umem_note *note)
 	return umem_note_set(note, r, 0, "pidfd_open of %d: %s", pid, strerror(-r));
 }
 
-/*
- * A thread that has the process's memory: the leader, unless it ended before
- * the others; then /proc/PID shows no memory but /proc/TID does. Or -1.
- */
-static int live_thread(int pid, const struct umem_proc_stat *leader)
+int umem_target_live_thread(int pid, const struct umem_proc_stat *leader)
 {
 	struct umem_proc_stat stat;
 	struct dirent *entry;
@@ -135,7 +131,7 @@ static int open_proc(struct umem_target *target, struct umem_note *note)
 		return umem_note_set(note, -ENOTSUP, 0,
 			"pid %d (%s) is a kernel thread; it has no memory of its own",
 			target->pid, stat.comm);
-	target->tid = live_thread(target->pid, &stat);
+	target->tid = umem_target_live_thread(target->pid, &stat);
 	if (target->tid < 0) {
 		umem_note_set(note, -ESRCH, 0, "process %d has ended already", target->pid);
 		return UMEM_GONE;

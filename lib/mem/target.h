@@ -13,6 +13,7 @@
 #include "lib/base/attr.h"
 #include "lib/base/ranges.h"
 #include "lib/kern/feat.h"
+#include "lib/kern/pidfd.h"
 #include "lib/mem/space.h"
 
 /**
@@ -55,6 +56,15 @@ UMEM_DEFINE_CLEANUP(struct umem_target, umem_target_free)
  */
 int umem_target_open(int pid, const struct umem_attach_options *options,
 	struct umem_target **ret_target, struct umem_note *note);
+
+/**
+ * umem_target_live_thread - a thread that has the memory of process @pid.
+ * @leader: what /proc/@pid/stat says.
+ *
+ * The leader, unless it ended before the others: then /proc/PID shows no
+ * memory, but /proc/TID does. Return: its id, or -1.
+ */
+int umem_target_live_thread(int pid, const struct umem_proc_stat *leader);
 
 /**
  * umem_target_check_kernel - is there what any tracker needs?

@@ -2,6 +2,7 @@
 /* Who else maps the shared memory of a process: this one's, by its children. */
 #include "lib/mem/mappers.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -76,6 +77,40 @@ static pid_t child(int fd, char *at, uint64_t from, uint64_t to, int prot, int f
 	return pid;
 }
 
+static int ready_fd;
+
+static void *say_ready(void *user)
+{
+	/* The leader has ended once it is a zombie. */
+	T_UNTIL(5, t_proc_state(getpid()) == 'Z');
+	if (write(ready_fd, "x", 1) != 1)
+		_exit(1);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+/* A child that keeps all mappings, and whose first thread has ended. */
+static pid_t leaderless(void)
+{
+	pthread_t thread;
+	int ready[2];
+	pid_t pid;
+	char c;
+
+	T_SYS(pipe(ready));
+	pid = t_fork();
+	if (pid == 0) {
+		ready_fd = ready[1];
+		pthread_create(&thread, NULL, say_ready, NULL);
+		pthread_exit(NULL);
+	}
+	T_CHECK(read(ready[0], &c, 1) == 1);
+	close(ready[0]);
+	close(ready[1]);
+	return pid;
+}
+
 int main(void)
 {
 	int fd = (int)T_SYS(memfd_create("shared", MFD_CLOEXEC));
@@ -117,6 +152,11 @@ int main(void)
 	t_end(pid);
 	pid = child(fd, at, 0, 0, 0, 0);
 	T_CHECK(!find(target, NULL, pid, &mapped, &written));
+	t_end(pid);
+
+	pid = leaderless();
+	T_CHECK(find(target, NULL, pid, &mapped, &written));
+	T_CHECK(is_range(&mapped, at, 0, 16) && is_range(&written, at, 0, 16));
 	t_end(pid);
 
 	umem_target_free(target);
