@@ -10,7 +10,7 @@
 int umem_resident_read(const struct umem_target *target, struct umem_smaps *smaps,
 	struct umem_note *note)
 {
-	int r = umem_smaps_read(target->proc_fd, target->tid, smaps);
+	int r = umem_smaps_read(target->proc_fd, smaps);
 
 	if (r == -ENOENT || r == -ESRCH) {
 		umem_note_set(note, -ESRCH, 0, "process %d ended", target->pid);

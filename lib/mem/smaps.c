@@ -135,16 +135,13 @@ int umem_smaps_parse(FILE *text, struct umem_smaps *smaps)
 	return ferror(text) ? -EIO : 0;
 }
 
-int umem_smaps_read(int proc_fd, int tid, struct umem_smaps *smaps)
+int umem_smaps_read(int proc_fd, struct umem_smaps *smaps)
 {
-	char path[40];
-	UMEM_FD int fd = -1;
+	UMEM_FD int fd = openat(proc_fd, "smaps", O_RDONLY | O_CLOEXEC);
 	FILE *text;
 	int r;
 
 	smaps->n = 0;
-	snprintf(path, sizeof(path), "task/%d/smaps", tid);
-	fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	text = fdopen(fd, "r");

@@ -54,13 +54,12 @@ void umem_smaps_deinit(struct umem_smaps *smaps);
 
 /**
  * umem_smaps_read - read the whole list anew.
- * @proc_fd: directory /proc/PID; O_PATH will do.
- * @tid: a thread of it that has its memory.
+ * @proc_fd: directory /proc/PID, or that of one of its threads; O_PATH will do.
  *
  * Return: 0 (an empty list when the memory is gone), -ENOENT or -ESRCH when
  * the process is gone, -EACCES, -EPERM, -EBADMSG, -ENOMEM.
  */
-int umem_smaps_read(int proc_fd, int tid, struct umem_smaps *smaps);
+int umem_smaps_read(int proc_fd, struct umem_smaps *smaps);
 
 /**
  * umem_smaps_parse - the text of smaps, from any stream; no byte is trusted.

@@ -38,6 +38,9 @@
 #include "lib/mem/pageset.h"
 #include "lib/mem/thp.h"
 
+/* Threads that end while they are looked at, one after the other. */
+#define MAX_FOLLOWS 64
+
 #define DEFAULT_DEADLINE_NS 1000000000ull
 
 /* What the asynchronous trackers ask of UFFDIO_API. */
@@ -131,11 +134,14 @@ static int open_proc(struct umem_target *target, struct umem_note *note)
 		return umem_note_set(note, -ENOTSUP, 0,
 			"pid %d (%s) is a kernel thread; it has no memory of its own",
 			target->pid, stat.comm);
-	target->tid = umem_target_live_thread(target->pid, &stat);
-	if (target->tid < 0) {
+	target->tid = target->pid;
+	do
+		r = umem_target_follow(target);
+	while (r == UMEM_AGAIN);
+	if (r == UMEM_GONE)
 		umem_note_set(note, -ESRCH, 0, "process %d has ended already", target->pid);
-		return UMEM_GONE;
-	}
+	if (r != 0)
+		return r;
 	r = umem_maps_open(target->tid, &target->maps_fd);
 	if (r == 0)
 		r = umem_pagemap_open(target->tid, &target->pagemap_fd);
@@ -191,6 +197,49 @@ int umem_target_open(int pid, const struct umem_attach_options *options,
 		return r;
 	*ret_target = UMEM_TAKE_PTR(target);
 	return 0;
+}
+
+int umem_target_follow(struct umem_target *target)
+{
+	struct umem_proc_stat stat;
+	char path[64];
+	int tid, fd, r;
+
+	if (umem_proc_stat_read(target->pid, target->tid, &stat) == 0 && stat.state != 'Z' &&
+		stat.state != 'X')
+		return 0;
+	r = umem_proc_stat_read(target->pid, 0, &stat);
+	if (r < 0)
+		return r == -ENOENT || r == -ESRCH ? UMEM_GONE : r;
+	tid = umem_target_live_thread(target->pid, &stat);
+	if (tid < 0)
+		return UMEM_GONE;
+	snprintf(path, sizeof(path), "/proc/%d/task/%d", target->pid, tid);
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? UMEM_AGAIN : -errno;
+	umem_fd_close(target->proc_fd);
+	target->proc_fd = fd;
+	target->tid = tid;
+	return 0;
+}
+
+int umem_target_read_pins(struct umem_target *target, struct umem_pins *pins)
+{
+	for (int i = 0; i < MAX_FOLLOWS; i++) {
+		int tid, r = umem_target_follow(target);
+
+		if (r == UMEM_AGAIN)
+			continue;
+		if (r != 0)
+			return r;
+		tid = target->tid;
+		r = umem_pins_read(target->proc_fd, target->pidfd, pins);
+		/* Only if it still is alive did it show what there is. */
+		if (umem_target_follow(target) == 0 && target->tid == tid)
+			return r == -ESRCH || r == -ENOENT ? UMEM_GONE : r;
+	}
+	return umem_target_gone(target) ? UMEM_GONE : -EAGAIN;
 }
 
 bool umem_target_gone(const struct umem_target *target)

@@ -14,14 +14,15 @@
 #include "lib/base/ranges.h"
 #include "lib/kern/feat.h"
 #include "lib/kern/pidfd.h"
+#include "lib/kern/pins.h"
 #include "lib/mem/space.h"
 
 /**
  * struct umem_target - one process.
  * @pid: its id, valid as long as @pidfd has not exited.
- * @tid: a thread that had its memory when we came; @pid unless that one ended.
+ * @tid: a thread that has its memory; @pid unless that one ended.
  * @pidfd: its identity.
- * @proc_fd: directory /proc/PID.
+ * @proc_fd: directory /proc/PID, or that of @tid.
  * @maps_fd, @pagemap_fd: bound to the memory it had when we came.
  * @uffd: asynchronous write-protect userfaultfd of that memory, or -1.
  * @stop_ns: how long attaching stopped it.
@@ -65,6 +66,20 @@ int umem_target_open(int pid, const struct umem_attach_options *options,
  * memory, but /proc/TID does. Return: its id, or -1.
  */
 int umem_target_live_thread(int pid, const struct umem_proc_stat *leader);
+
+/**
+ * umem_target_follow - when the thread @tid has ended, go on with another one.
+ * Return: 0, UMEM_GONE when there is none, -errno.
+ */
+int umem_target_follow(struct umem_target *target);
+
+/**
+ * umem_target_read_pins - who can write its memory without a fault, now.
+ *
+ * As umem_pins_read(), but never of a thread that has ended, which shows no
+ * descriptors. Return: 0, UMEM_GONE, -EACCES or -EPERM, -EMFILE, -ENOMEM.
+ */
+int umem_target_read_pins(struct umem_target *target, struct umem_pins *pins);
 
 /**
  * umem_target_check_kernel - is there what any tracker needs?

@@ -56,11 +56,8 @@ static long status_number(const char *status, const char *key)
 
 static void check_permission(const struct umem_target *t, struct umem_obstacles *list)
 {
-	char path[40];
-	UMEM_FD int fd = -1;
+	UMEM_FD int fd = openat(t->proc_fd, "mem", O_RDONLY | O_CLOEXEC);
 
-	snprintf(path, sizeof(path), "task/%d/mem", t->tid);
-	fd = openat(t->proc_fd, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 && (errno == EACCES || errno == EPERM))
 		add(list, -EPERM, "permission",
 			"pid %d may not be traced: needs CAP_SYS_PTRACE, or the same user and a "
@@ -72,12 +69,9 @@ static int check_status(const struct umem_target *t, const struct umem_feats *fe
 {
 	UMEM_FREE char *text = NULL;
 	struct umem_proc_stat stat;
-	char path[40];
 	long tracer;
-	int r;
+	int r = umem_read_file(t->proc_fd, "status", STATUS_MAX_BYTES, &text, NULL);
 
-	snprintf(path, sizeof(path), "task/%d/status", t->tid);
-	r = umem_read_file(t->proc_fd, path, STATUS_MAX_BYTES, &text, NULL);
 	if (r == -ENOENT || r == -ESRCH)
 		return UMEM_GONE;
 	if (r < 0)
@@ -106,13 +100,13 @@ static void check_threads(const struct umem_target *t, struct umem_obstacles *li
 	size_t n = 0, stuck = 0, stopped = 0;
 	struct umem_proc_stat stat;
 	struct dirent *entry;
-	int fd = openat(t->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	char path[40];
+	DIR *dir;
 
-	if (!dir) {
-		umem_fd_close(fd);
+	snprintf(path, sizeof(path), "/proc/%d/task", t->pid);
+	dir = opendir(path);
+	if (!dir)
 		return;
-	}
 	while ((entry = readdir(dir))) {
 		int tid = atoi(entry->d_name);
 

@@ -83,11 +83,9 @@ static int find_sharers(struct umem_survey *survey)
 
 static int find_pins(struct umem_survey *survey, struct umem_note *note)
 {
-	const struct umem_target *target = survey->target;
-	int r = umem_pins_read(target->proc_fd, target->pidfd, &survey->pins);
+	struct umem_target *target = survey->target;
+	int r = umem_target_read_pins(target, &survey->pins);
 
-	if (r == -ESRCH || r == -ENOENT)
-		return UMEM_GONE;
 	if (r == -EACCES || r == -EPERM) {
 		survey->pins_hidden = true;
 		return 0;

@@ -149,17 +149,15 @@ static int add_pins(struct umem_watch *watch, struct umem_reasons *why, struct u
 
 static int read_pins(struct umem_watch *watch, struct umem_note *note)
 {
-	int r = umem_pins_read(watch->target->proc_fd, watch->target->pidfd, &watch->pins);
+	int r = umem_target_read_pins(watch->target, &watch->pins);
 
-	if (r == -ESRCH || r == -ENOENT)
-		return UMEM_GONE;
 	if (r == -EACCES || r == -EPERM) {
 		watch->pins_hidden = true;
 		return 0;
 	}
 	return r < 0 ? umem_note_set(note, r, 0, "looking for pinned memory of pid %d: %s",
 			       watch->target->pid, strerror(-r)) :
-		       0;
+		       r;
 }
 
 /* Regions that no tracker covers: pinned by nature, or a reason, or nothing. */

@@ -8,6 +8,7 @@
 #include <linux/aio_abi.h>
 #include <linux/io_uring.h>
 #include <linux/perf_event.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
@@ -169,6 +170,49 @@ static void pinned(void)
 	munmap(at, N * K_PAGE);
 }
 
+static int ready_fd;
+
+static void *pin_and_wait(void *user)
+{
+	struct io_uring_params params = { 0 };
+	char *at = k_anon(N * K_PAGE);
+	struct iovec iov = { at, 3 * K_PAGE };
+	int fd = (int)T_SYS(syscall(SYS_io_uring_setup, 4, &params));
+
+	T_SYS(syscall(SYS_io_uring_register, fd, IORING_REGISTER_BUFFERS, &iov, 1));
+	T_UNTIL(5, t_proc_state(getpid()) == 'Z');
+	if (write(ready_fd, "x", 1) != 1)
+		_exit(1);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+/* When the first thread has ended, /proc/PID shows no descriptors and no memory. */
+static void leaderless(void)
+{
+	struct umem_survey *s;
+	pthread_t thread;
+	int ready[2];
+	pid_t pid;
+	char c;
+
+	T_SYS(pipe(ready));
+	pid = t_fork();
+	if (pid == 0) {
+		ready_fd = ready[1];
+		pthread_create(&thread, NULL, pin_and_wait, NULL);
+		pthread_exit(NULL);
+	}
+	T_CHECK(read(ready[0], &c, 1) == 1);
+	T_OK(umem_survey_new(pid, NULL, &s, NULL));
+	T_CHECK(s->target->space.n > 10);
+	T_CHECK(umem_ranges_bytes(&s->pinned) == 3 * K_PAGE);
+	T_CHECK(s->pins.direct_io);
+	umem_survey_free(s);
+	t_end(pid);
+}
+
 static void huge(void)
 {
 	const size_t len = 2u << 20;
@@ -238,6 +282,7 @@ int main(void)
 	trackable(uffd);
 	residency(uffd, pm);
 	pinned();
+	leaderless();
 	huge();
 	swapped(uffd, pm); /* last: skips where there is no zram */
 	return 0;
