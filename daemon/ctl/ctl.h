@@ -81,7 +81,7 @@ const char *ctl_time(char buf[16], uint64_t ns);
 int ctl_width(void);
 
 /**
- * ctl_clean - @text for a terminal: control bytes become '?', and what is
+ * ctl_clean - @text for a terminal: what is no character becomes '?', and what is
  * longer than @width columns loses its head ("...tail"); 0 means no limit.
  * For names and paths, which other people chose. Return: @buf.
  */

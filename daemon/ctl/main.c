@@ -44,6 +44,7 @@ int main(int argc, char **argv)
 	};
 	struct ctl_options options = { 0 };
 	static char name[32] = "umemctl";
+	char word[80];
 	int opt;
 
 	argv[0] = name; /* as getopt names us */
@@ -85,6 +86,7 @@ int main(int argc, char **argv)
 			return verbs[i].run(&options, argc - first, argv + first);
 		}
 	}
-	fprintf(stderr, "umemctl: there is no verb \"%s\"\nTry 'umemctl --help'.\n", argv[optind]);
+	fprintf(stderr, "umemctl: there is no verb \"%s\"\nTry 'umemctl --help'.\n",
+		ctl_clean(word, sizeof(word), argv[optind], 60));
 	return CTL_USAGE;
 }

@@ -13,13 +13,14 @@
 
 int ctl_usage(const char *verb, const char *fmt, ...)
 {
+	char text[512], clean[512];
 	va_list args;
 
-	fprintf(stderr, "umemctl: %s: ", verb);
 	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
+	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	fprintf(stderr, "\nTry 'umemctl %s --help'.\n", verb);
+	fprintf(stderr, "umemctl: %s: %s\nTry 'umemctl %s --help'.\n", verb,
+		ctl_clean(clean, sizeof(clean), text, 0), verb);
 	return CTL_USAGE;
 }
 
@@ -47,11 +48,13 @@ enum ctl_exit ctl_exit_of(int result)
 int ctl_failed(const char *verb, int result, const struct umem_note *note)
 {
 	const char *text = note->text;
+	char clean[sizeof(note->text)];
 
 	if (!text[0])
 		text = result == UMEM_GONE ? "the target ended" : strerror(-result);
 	fflush(stdout);
-	fprintf(stderr, "umemctl: %s: %s\n", verb, text);
+	/* It may name a process, and processes choose their names. */
+	fprintf(stderr, "umemctl: %s: %s\n", verb, ctl_clean(clean, sizeof(clean), text, 0));
 	return ctl_exit_of(result);
 }
 
@@ -142,6 +145,20 @@ int ctl_width(void)
 	return 0;
 }
 
+/* Length of the printable character at @s in UTF-8; 0 if it is none. */
+static size_t printable(const unsigned char *s)
+{
+	size_t len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 :
+							      s[0] < 0xf5 ? 4 : 0;
+
+	if (s[0] < 0x20 || s[0] == 0x7f || (s[0] == 0xc2 && s[1] < 0xa0))
+		return 0;
+	for (size_t i = 1; i < len; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	return len;
+}
+
 const char *ctl_clean(char *buf, size_t size, const char *text, int width)
 {
 	size_t len = strlen(text), n = 0;
@@ -154,10 +171,17 @@ const char *ctl_clean(char *buf, size_t size, const char *text, int width)
 			text++;
 		n = (size_t)snprintf(buf, size, "...");
 	}
-	for (; *text && n + 1 < size; text++) {
-		unsigned char byte = (unsigned char)*text;
+	while (*text && n + 4 < size) {
+		size_t step = printable((const unsigned char *)text);
 
-		buf[n++] = byte < 0x20 || byte == 0x7f ? '?' : (char)byte;
+		if (step == 0) {
+			buf[n++] = '?';
+			text++;
+			continue;
+		}
+		memcpy(buf + n, text, step);
+		n += step;
+		text += step;
 	}
 	buf[n] = '\0';
 	return buf;

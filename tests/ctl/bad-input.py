@@ -118,9 +118,24 @@ def thread_id(place):
 
 
 def others_process(place):
-    with Victim(place) as v:
-        for verb in VERBS:
-            expect(place, [*verb, str(v.pid)], 5, str(v.pid), user=NOBODY)
+    for mode in ("plain", "named"):
+        with Victim(place, mode) as v:
+            for verb in VERBS:
+                expect(place, [*verb, str(v.pid)], 5, str(v.pid), user=NOBODY)
+            v.unharmed()
+
+
+def hostile_name(place):
+    """Names that other people chose do not reach the terminal."""
+    with Victim(place, "named") as v:
+        for words in (["doctor", "--pid", str(v.pid)], ["regions", str(v.pid)]):
+            done = place.run(*words)
+            check(done.returncode == 0, done.stderr)
+            check("\033" not in done.stdout, repr(done.stdout))
+            expect(place, words, 0)
+        done = place.run("dirty", "\033[31m\nx")
+        check("\033" not in done.stderr, repr(done.stderr))
+        clear_line(done.stderr, True)
         v.unharmed()
 
 
@@ -303,7 +318,7 @@ def unprivileged(place):
 
 
 CASES = [usage, dirty_options, no_process, zombie, kernel_thread, init_process, ourselves,
-         thread_id, others_process, no_mapping, own_userfaultfd, features,
+         thread_id, others_process, hostile_name, no_mapping, own_userfaultfd, features,
          dies_while_attaching, reader_goes_away, full_disk, stdin_ends_at_once, interrupted,
          filtered, stopped, traced, unprivileged]
 

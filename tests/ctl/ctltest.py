@@ -39,6 +39,7 @@ class Place:
         full = {k: v for k, v in os.environ.items() if not k.startswith("UMEM_")}
         full.update(env or {})
         return subprocess.run([self.umemctl, *words], text=True, timeout=60, env=full,
+                              errors="backslashreplace",
                               stdout=more.pop("stdout", subprocess.PIPE),
                               stderr=subprocess.PIPE, **who, **more)
 
@@ -66,7 +67,7 @@ class Victim:
         self.proc.wait()
 
     def status(self, key):
-        with open(f"/proc/{self.pid}/status") as file:
+        with open(f"/proc/{self.pid}/status", errors="replace") as file:
             for line in file:
                 if line.startswith(key + ":"):
                     return line.split(":", 1)[1].strip()

@@ -135,6 +135,36 @@ def dirty_written(place):
         check({r["why"] for r in mine} == {"written"}, mine)
 
 
+def sharers(place):
+    """What a child writes is reported with --sharers, or said to be missing."""
+    import subprocess
+    for option in ([], ["--sharers"]):
+        with Victim(place, "family") as v:
+            start, end = (int(x, 16) for x in v.region.split("-"))
+            ctl = subprocess.Popen([place.umemctl, "--json", "dirty", str(v.pid), "--ranges",
+                                    "--trigger", "stdin", *option], text=True,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            json_lines(ctl.stdout.readline())
+            v.proc.stdin.write("\n")
+            v.proc.stdin.flush()
+            v.proc.stdout.readline()
+            out, _ = ctl.communicate("\n")
+            line = json_lines(out)[0]
+            fits(line, RANGES, "round")
+            sums(line)
+            if option:
+                check(line["complete"] and line["sharer_bytes"] == end - start, line)
+            else:
+                why = [r for r in line["incomplete"] if f"pid {v.tid} " in r["reason"]]
+                check(not line["complete"] and len(why) == 1, line)
+                check(int(why[0]["start"], 16) == start and int(why[0]["end"], 16) == end)
+            v.unharmed()
+            done = place.run("--json", "regions", str(v.pid))
+            mine = [x for x in json_lines(done.stdout) if x["event"] == "region" and
+                    int(x["start"], 16) == start][0]
+            check([(s["pid"], s["writes"]) for s in mine["sharers"]] == [(v.tid, True)], mine)
+
+
 def regions(place):
     with Victim(place, "shared") as v:
         done = place.run("--json", "regions", str(v.pid))
@@ -175,4 +205,4 @@ def doctor(place):
 
 
 if __name__ == "__main__":
-    main([dirty, dirty_written, regions, doctor], sys.argv[1], sys.argv[2])
+    main([dirty, dirty_written, sharers, regions, doctor], sys.argv[1], sys.argv[2])

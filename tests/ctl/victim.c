@@ -4,7 +4,8 @@
  *
  * victim MODE: prints "ready PID TID START-END" and then answers each newline
  * on stdin with "ok N" after checking that its pages hold what it wrote, and
- * writing the next generation. End of file ends it.
+ * writing the next generation. End of file ends it. In mode "family" TID is a
+ * child that does the writing.
  */
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -24,6 +25,8 @@
 #define PAGE 4096u
 
 static volatile int thread_tid;
+static int ask[2], answer[2];
+static pid_t child_pid;
 
 static void *idle(void *user)
 {
@@ -53,10 +56,43 @@ static void use_seccomp(void)
 	T_SYS(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog));
 }
 
+/* A child that writes in the place of its parent. */
+static void start_child(char *at)
+{
+	T_SYS(pipe(ask));
+	T_SYS(pipe(answer));
+	child_pid = t_fork();
+	if (child_pid == 0) {
+		char gen;
+
+		while (read(ask[0], &gen, 1) == 1) {
+			for (uint64_t i = 0; i < N_PAGES; i++)
+				t_fill_page(at + i * PAGE, i, (uint64_t)gen);
+			if (write(answer[1], &gen, 1) != 1)
+				break;
+		}
+		_exit(0);
+	}
+}
+
+static void write_pages(char *at, uint64_t gen)
+{
+	char c = (char)gen;
+
+	if (child_pid) {
+		T_CHECK(write(ask[1], &c, 1) == 1);
+		T_CHECK(read(answer[0], &c, 1) == 1);
+		return;
+	}
+	for (uint64_t i = 0; i < N_PAGES; i++)
+		t_fill_page(at + i * PAGE, i, gen);
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "plain";
-	bool shared = strcmp(mode, "shared") == 0;
+	bool family = strcmp(mode, "family") == 0;
+	bool shared = family || strcmp(mode, "shared") == 0;
 	uint64_t gen = 0;
 	pthread_t thread;
 	char *at;
@@ -66,7 +102,7 @@ int main(int argc, char **argv)
 		MAP_ANONYMOUS | (shared ? MAP_SHARED : MAP_PRIVATE), -1, 0);
 	T_CHECK(at != MAP_FAILED);
 	/* A mapping of its own, with no neighbour that it could merge with. */
-	T_SYS(madvise(at, N_PAGES * PAGE, MADV_DONTFORK));
+	T_SYS(madvise(at, N_PAGES * PAGE, MADV_DONTDUMP));
 	for (uint64_t i = 0; i < N_PAGES; i++)
 		t_fill_page(at + i * PAGE, i, gen);
 	if (strcmp(mode, "thread") == 0) {
@@ -77,7 +113,11 @@ int main(int argc, char **argv)
 		use_uffd(at);
 	if (strcmp(mode, "seccomp") == 0)
 		use_seccomp();
-	printf("ready %d %d %lx-%lx\n", getpid(), thread_tid, (unsigned long)at,
+	if (strcmp(mode, "named") == 0)
+		prctl(PR_SET_NAME, "\033[31mred\nline\xff");
+	if (family)
+		start_child(at);
+	printf("ready %d %d %lx-%lx\n", getpid(), family ? child_pid : thread_tid, (unsigned long)at,
 		(unsigned long)at + N_PAGES * PAGE);
 	fflush(stdout);
 	while (read(STDIN_FILENO, &c, 1) == 1) {
@@ -86,8 +126,7 @@ int main(int argc, char **argv)
 				T_CHECK((uint8_t)at[i * PAGE + k] == t_pattern(i, k, gen),
 					"page %d", (int)i);
 		gen++;
-		for (uint64_t i = 0; i < N_PAGES; i++)
-			t_fill_page(at + i * PAGE, i, gen);
+		write_pages(at, gen);
 		printf("ok %d\n", (int)gen);
 		fflush(stdout);
 	}
