@@ -101,7 +101,7 @@ static void parse_field(struct umem_cursor line, struct umem_smap *smap)
 		parse_flags(line, smap);
 }
 
-int umem_smaps_parse(FILE *text, struct umem_smaps *smaps)
+static int parse(FILE *text, struct umem_smaps *smaps)
 {
 	UMEM_FREE char *line = NULL;
 	UMEM_FREE char *name = NULL;
@@ -133,6 +133,15 @@ int umem_smaps_parse(FILE *text, struct umem_smaps *smaps)
 			return r;
 	}
 	return ferror(text) ? -EIO : 0;
+}
+
+int umem_smaps_parse(FILE *text, struct umem_smaps *smaps)
+{
+	int r = parse(text, smaps);
+
+	if (r < 0)
+		smaps->n = 0;
+	return r;
 }
 
 int umem_smaps_read(int proc_fd, struct umem_smaps *smaps)

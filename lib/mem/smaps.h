@@ -63,7 +63,7 @@ int umem_smaps_read(int proc_fd, struct umem_smaps *smaps);
 
 /**
  * umem_smaps_parse - the text of smaps, from any stream; no byte is trusted.
- * @smaps: overwritten; what it held is reused.
+ * @smaps: overwritten; what it held is reused. Empty on failure.
  *
  * Return: 0, -EBADMSG, -ENOMEM, -EIO.
  */
