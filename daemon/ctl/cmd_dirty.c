@@ -175,8 +175,9 @@ static void print_armed_table(const struct umem_armed *armed, int pid)
 {
 	char size[16], stop[16], arm[16], text[256];
 
-	snprintf(text, sizeof(text), "pid %d: %llu regions, %s, watched by %s; stopped %s, armed in %s",
-		pid, (unsigned long long)armed->regions, ctl_size(size, armed->tracked_bytes),
+	snprintf(text, sizeof(text),
+		"pid %d: %llu regions, %s, watched by %s; stopped %s, armed in %s", pid,
+		(unsigned long long)armed->regions, ctl_size(size, armed->tracked_bytes),
 		armed->tracker, ctl_time(stop, armed->stop_ns), ctl_time(arm, armed->arm_ns));
 	ctl_wrap(text, 0, 2);
 	for (size_t i = 0; i < armed->n_assumes; i++)

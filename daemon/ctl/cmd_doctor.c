@@ -152,8 +152,8 @@ static void print_verdict_table(const char *tracker, const struct doctor_target 
 
 	putchar('\n');
 	if (!tracker) {
-		ctl_wrap("Dirty tracking does not work here: it takes uffd_wp_async and pagemap_scan, "
-			 "or soft_dirty.", 0, 0);
+		ctl_wrap("Dirty tracking does not work here: it takes uffd_wp_async and "
+			 "pagemap_scan, or soft_dirty.", 0, 0);
 		return;
 	}
 	if (!target)

@@ -232,8 +232,9 @@ static void print_total_table(const struct umem_survey *survey, const struct tot
 	if (survey->pins_hidden)
 		puts("  who has memory pinned may not be looked at (needs CAP_SYS_PTRACE)");
 	if (survey->n_hidden)
-		printf("  who else maps shared memory is not fully known: %" PRIu64 " process%s may not\n"
-		       "  be looked at\n", survey->n_hidden, survey->n_hidden == 1 ? "" : "es");
+		printf("  who else maps shared memory is not fully known: %" PRIu64 " process%s\n"
+		       "  may not be looked at\n", survey->n_hidden,
+			survey->n_hidden == 1 ? "" : "es");
 }
 
 static bool same_headline(const struct umem_region *a, const struct umem_region *b)

@@ -77,7 +77,7 @@ const char *ctl_size(char buf[16], uint64_t bytes);
 /** ctl_time - @ns for people, at most 7 characters ("1.25ms"). Return: @buf. */
 const char *ctl_time(char buf[16], uint64_t ns);
 
-/** ctl_width - columns that a line may take: $COLUMNS or the terminal's; 0 where there is no limit. */
+/** ctl_width - columns of a line: $COLUMNS, else the terminal's; 0 means no limit. */
 int ctl_width(void);
 
 /**

@@ -271,8 +271,8 @@ static void sharers_table(const struct umem_survey *survey)
 		printf("  %zu process%s map%s parts of it, but cannot write\n", readers,
 			readers == 1 ? "" : "es", readers == 1 ? "s" : "");
 	if (survey->n_hidden)
-		printf("  not known: %" PRIu64 " process%s may not be looked at\n", survey->n_hidden,
-			survey->n_hidden == 1 ? "" : "es");
+		printf("  not known: %" PRIu64 " process%s may not be looked at\n",
+			survey->n_hidden, survey->n_hidden == 1 ? "" : "es");
 	else if (survey->n_sharers == 0)
 		puts("  nobody");
 }

@@ -141,20 +141,22 @@ int umem_obstacles_find(const struct umem_target *target, const struct umem_feat
 	struct umem_obstacles *ret_obstacles)
 {
 	struct umem_obstacles list = { .n = 0 };
+	struct umem_note note = { 0 };
 	int r = check_status(target, feats, &list);
 
 	if (r != 0)
 		return r;
 	if (target->pid == 1)
-		add(&list, -EINVAL, "init", "pid 1 is the init process, which must never be stopped");
+		add(&list, -EINVAL, "init",
+			"pid 1 is the init process, which must never be stopped");
 	if (target->pid == getpid())
 		add(&list, -EINVAL, "self", "it is this program itself, which cannot stop itself");
 	check_permission(target, &list);
 	check_threads(target, &list);
 	check_class(target, &list);
-	if (!umem_feats_has(feats, UMEM_FEAT_UFFD_WP_ASYNC) &&
-		!umem_feats_has(feats, UMEM_FEAT_SOFT_DIRTY))
-		add(&list, -ENOTTY, "kernel", "the kernel has neither uffd_wp_async nor soft_dirty");
+	r = umem_target_check_kernel(feats, &note);
+	if (r < 0)
+		add(&list, r, "kernel", "%s", note.text);
 	*ret_obstacles = list;
 	return 0;
 }

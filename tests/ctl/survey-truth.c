@@ -77,7 +77,8 @@ static void map_oddities(void)
 	if (syscall(SYS_io_setup, 1, &aio) < 0)
 		printf("no aio here\n");
 	fd = (int)syscall(SYS_io_uring_setup, 4, &params);
-	if (fd < 0 || mmap(NULL, K_PAGE, PROT_READ, MAP_SHARED, fd, IORING_OFF_SQ_RING) == MAP_FAILED)
+	if (fd < 0 || mmap(NULL, K_PAGE, PROT_READ, MAP_SHARED, fd, IORING_OFF_SQ_RING) ==
+		MAP_FAILED)
 		printf("no io_uring here\n");
 	fd = (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
 	if (fd < 0 || mmap(NULL, 3 * K_PAGE, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED)
@@ -248,7 +249,8 @@ static void page_out(char *at, bool shared)
 /* Swapped pages are counted, and stay where they are. */
 static void swapped(int uffd, int pm)
 {
-	char *at = k_anon(2 * N * K_PAGE), *shared = k_map(N * K_PAGE, MAP_SHARED, k_memfd(N * K_PAGE));
+	char *at = k_anon(2 * N * K_PAGE);
+	char *shared = k_map(N * K_PAGE, MAP_SHARED, k_memfd(N * K_PAGE));
 	struct rusage before, after;
 	struct umem_resident in;
 

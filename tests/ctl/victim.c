@@ -117,8 +117,8 @@ int main(int argc, char **argv)
 		prctl(PR_SET_NAME, "\033[31mred\nline\xff");
 	if (family)
 		start_child(at);
-	printf("ready %d %d %lx-%lx\n", getpid(), family ? child_pid : thread_tid, (unsigned long)at,
-		(unsigned long)at + N_PAGES * PAGE);
+	printf("ready %d %d %lx-%lx\n", getpid(), family ? child_pid : thread_tid,
+		(unsigned long)at, (unsigned long)at + N_PAGES * PAGE);
 	fflush(stdout);
 	while (read(STDIN_FILENO, &c, 1) == 1) {
 		for (uint64_t i = 0; i < N_PAGES; i++)
