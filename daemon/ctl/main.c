@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* umemctl: the command for operators. */
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/ctl/ctl.h"
 
@@ -32,6 +34,18 @@ static void print_help(FILE *out)
 		out);
 }
 
+/*
+ * A descriptor of a target must not become our standard output. What was closed
+ * is nothing: reading ends at once, and writing to standard output fails.
+ */
+static void open_standard(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 &&
+			open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			abort();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option longs[] = {
@@ -47,6 +61,7 @@ int main(int argc, char **argv)
 	char word[80];
 	int opt;
 
+	open_standard();
 	argv[0] = name; /* as getopt names us */
 	/* A reader that went away is an error of the next write, and we detach cleanly. */
 	signal(SIGPIPE, SIG_IGN);

@@ -223,6 +223,23 @@ def full_disk(place):
         v.unharmed()
 
 
+def closed_descriptors(place):
+    """None of the target's descriptors takes their place."""
+    with Victim(place) as v:
+        words = ["dirty", str(v.pid), "--rounds", "2", "--interval", "1ms"]
+        done = place.run(*words, preexec_fn=lambda: os.close(1))
+        check(done.returncode == 1, "exit", done.returncode, done.stderr)
+        clear_line(done.stderr, False)
+        done = expect(place, ["dirty", str(v.pid), "--trigger", "stdin"], 0,
+                      preexec_fn=lambda: os.close(0))
+        check([x["event"] for x in json_lines(done.stdout)] == ["armed", "done"], done.stdout)
+        done = place.run("--json", *words, preexec_fn=lambda: os.close(2))
+        check(done.returncode == 0 and len(json_lines(done.stdout)) == 4, done)
+        done = place.run(*words, preexec_fn=lambda: os.closerange(0, 3))
+        check(done.returncode == 1, "exit", done.returncode)
+        v.unharmed()
+
+
 def stdin_ends_at_once(place):
     with Victim(place) as v:
         done = expect(place, ["dirty", str(v.pid), "--trigger", "stdin"], 0)
@@ -319,8 +336,8 @@ def unprivileged(place):
 
 CASES = [usage, dirty_options, no_process, zombie, kernel_thread, init_process, ourselves,
          thread_id, others_process, hostile_name, no_mapping, own_userfaultfd, features,
-         dies_while_attaching, reader_goes_away, full_disk, stdin_ends_at_once, interrupted,
-         filtered, stopped, traced, unprivileged]
+         dies_while_attaching, reader_goes_away, full_disk, closed_descriptors,
+         stdin_ends_at_once, interrupted, filtered, stopped, traced, unprivileged]
 
 if __name__ == "__main__":
     wanted = sys.argv[3:]
