@@ -181,6 +181,9 @@ static int watch_piece(struct umem_wp_async *self, struct umem_region *region,
 	r = umem_ranges_add(&self->watched, piece->start, piece->end);
 	if (r == 0)
 		r = umem_wp_async_populate(self, region, piece, true, fresh);
+	/* Replaced since it was registered: the next collect finds it lost. */
+	if (r == -EPERM)
+		return 0;
 	if (r == 0 && umem_vanish_applies(region->kind))
 		r = umem_vanish_collect(&self->vanish, self->base.target, &one,
 			region->kind != UMEM_KIND_FILE_PRIVATE, fresh, true, self->vec,
@@ -402,7 +405,8 @@ static int collect_vanished(struct umem_wp_async *self, struct umem_pageset *wri
 		struct umem_region *region = &space->v[k];
 		bool file = region->kind == UMEM_KIND_FILE_PRIVATE;
 
-		if (!region->registered || !umem_vanish_applies(region->kind))
+		/* Not @registered: a mapping that grew is not until its new part is watched. */
+		if (!umem_vanish_applies(region->kind))
 			continue;
 		for (size_t i = umem_ranges_find(w, region->start);
 			i < w->n && w->v[i].start < region->end && r == 0; i++)
