@@ -1,5 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* Private content that goes away without a mark. */
+/*
+ * Private pages of mapped files that go away without a mark; see vanish.h.
+ *
+ * Theory of operation
+ *
+ * `held` are the pages that held content of their own at the last look. One
+ * that is not there any more was discarded, and is reported. What is there is
+ * told by a look at the page tables, which costs; so only pages that are held,
+ * or were written in this round, are looked at, all that lie near each other
+ * in one call. Huge pages are in vanish_huge.c.
+ */
 #include "lib/track/vanish.h"
 
 #include "lib/kern/pagemap.h"
@@ -77,7 +87,7 @@ static int add_swapped(const struct umem_target *target, const struct page_regio
 }
 
 /* What @run shows of the hulls. */
-static int take_run(const struct umem_target *target, const struct page_region *run, bool huge,
+static int take_run(const struct umem_target *target, const struct page_region *run,
 	const struct umem_ranges *hulls, struct umem_pageset *now, struct umem_pageset *unknown)
 {
 	int r = 0;
@@ -90,22 +100,22 @@ static int take_run(const struct umem_target *target, const struct page_region *
 		part.end = umem_min_u64(part.end, hulls->v[i].end);
 		if (!(part.categories & PAGE_IS_SWAPPED))
 			r = umem_pageset_add(now, part.start, part.end);
-		else if (!huge)
+		else
 			r = add_swapped(target, &part, now, unknown);
 	}
 	return r;
 }
 
 /* The pages of @hulls in @group that hold content of their own now. */
-static int look(const struct umem_target *target, const struct umem_range *group, bool huge,
+static int look(const struct umem_target *target, const struct umem_range *group,
 	const struct umem_ranges *hulls, struct umem_pageset *now, struct umem_pageset *unknown,
 	struct page_region *vec, size_t n_vec)
 {
 	struct umem_scan scan = {
 		.at = group->start,
 		.end = group->end,
-		.inverted = huge ? 0 : PAGE_IS_FILE,
-		.all = huge ? 0 : PAGE_IS_FILE,
+		.inverted = PAGE_IS_FILE,
+		.all = PAGE_IS_FILE,
 		.any = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 		.wanted = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 	};
@@ -115,7 +125,7 @@ static int look(const struct umem_target *target, const struct umem_range *group
 		int r = umem_pagemap_scan(target->pagemap_fd, &scan, vec, n_vec, &n);
 
 		for (size_t i = 0; i < n && r == 0; i++)
-			r = take_run(target, &vec[i], huge, hulls, now, unknown);
+			r = take_run(target, &vec[i], hulls, now, unknown);
 		if (r < 0)
 			return r;
 	}
@@ -123,7 +133,7 @@ static int look(const struct umem_target *target, const struct umem_range *group
 }
 
 /* Look at all hulls, those that lie near each other in one call. */
-static int look_all(const struct umem_target *target, const struct umem_ranges *hulls, bool huge,
+static int look_all(const struct umem_target *target, const struct umem_ranges *hulls,
 	struct umem_pageset *now, struct umem_pageset *unknown, struct page_region *vec,
 	size_t n_vec)
 {
@@ -136,7 +146,7 @@ static int look_all(const struct umem_target *target, const struct umem_ranges *
 				break;
 			group.end = hulls->v[k].end;
 		}
-		r = look(target, &group, huge, hulls, now, unknown, vec, n_vec);
+		r = look(target, &group, hulls, now, unknown, vec, n_vec);
 		if (r < 0)
 			return r;
 	}
@@ -164,7 +174,7 @@ static int compare(struct umem_vanish *vanish, const struct umem_ranges *hulls,
 }
 
 int umem_vanish_collect(struct umem_vanish *vanish, const struct umem_target *target,
-	const struct umem_ranges *pieces, bool huge, struct umem_pageset *written, bool all,
+	const struct umem_ranges *pieces, struct umem_pageset *written, bool all,
 	struct page_region *vec, size_t n_vec)
 {
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset now = { 0 };
@@ -186,6 +196,6 @@ int umem_vanish_collect(struct umem_vanish *vanish, const struct umem_target *ta
 			r = umem_ranges_add(&hulls, hull.start, hull.end);
 	}
 	if (r == 0)
-		r = look_all(target, &hulls, huge, &now, &unknown, vec, n_vec);
+		r = look_all(target, &hulls, &now, &unknown, vec, n_vec);
 	return r < 0 || hulls.n == 0 ? r : compare(vanish, &hulls, &now, &unknown, written);
 }

@@ -7,6 +7,10 @@
  * a write-protect mark behind, and a scan calls it clean although the content
  * went back to the file's, or to zeros. So the pages that hold such content
  * are remembered, and each round looks whether they still do.
+ *
+ * Huge pages are different in two more ways (Linux 6.18): a scan does not call
+ * an empty entry written, so it cannot mark one either; and the file behind
+ * shared ones has no extents to ask. See vanish_huge.c.
  */
 #ifndef UMEM_TRACK_VANISH_H
 #define UMEM_TRACK_VANISH_H
@@ -32,17 +36,28 @@ void umem_vanish_deinit(struct umem_vanish *vanish);
 int umem_vanish_forget(struct umem_vanish *vanish, const struct umem_range *range);
 
 /**
- * umem_vanish_collect - look at regions.
- * @pieces: the watched parts of regions that umem_vanish_applies() to.
- * @huge: they are of huge pages; else of private file mappings.
+ * umem_vanish_collect - look at private file mappings.
+ * @pieces: the watched parts of regions of UMEM_KIND_FILE_PRIVATE.
  * @written: pages that the scan found; pages whose content vanished are added.
- * @all: look at every page, not only those held or written (after arming).
+ * @all: the mappings are new: look at every page, not only those held or written.
  * @vec, @n_vec: scratch for a scan.
  *
  * Return: 0, -ESRCH, -errno of umem_pagemap_scan(), -ENOMEM.
  */
 int umem_vanish_collect(struct umem_vanish *vanish, const struct umem_target *target,
-	const struct umem_ranges *pieces, bool huge, struct umem_pageset *written, bool all,
+	const struct umem_ranges *pieces, struct umem_pageset *written, bool all,
 	struct page_region *vec, size_t n_vec);
+
+/**
+ * umem_vanish_collect_huge - look at one mapping of huge pages.
+ * @region: of the reserved pool.
+ * @piece: the watched part of it, whole huge pages.
+ * @fresh: the mapping is new: pages that hold data, mapped or not, are added
+ *	to @written; nothing was discarded yet.
+ * Others and return as umem_vanish_collect().
+ */
+int umem_vanish_collect_huge(struct umem_vanish *vanish, const struct umem_target *target,
+	const struct umem_region *region, const struct umem_range *piece,
+	struct umem_pageset *written, bool fresh, struct page_region *vec, size_t n_vec);
 
 #endif

@@ -184,10 +184,12 @@ static int watch_piece(struct umem_wp_async *self, struct umem_region *region,
 	/* Replaced since it was registered: the next collect finds it lost. */
 	if (r == -EPERM)
 		return 0;
-	if (r == 0 && umem_vanish_applies(region->kind))
-		r = umem_vanish_collect(&self->vanish, self->base.target, &one,
-			region->kind != UMEM_KIND_FILE_PRIVATE, fresh, true, self->vec,
-			self->n_vec);
+	if (r == 0 && region->kind == UMEM_KIND_FILE_PRIVATE)
+		r = umem_vanish_collect(&self->vanish, self->base.target, &one, fresh, true,
+			self->vec, self->n_vec);
+	else if (r == 0 && umem_vanish_applies(region->kind))
+		r = umem_vanish_collect_huge(&self->vanish, self->base.target, region, piece,
+			fresh, true, self->vec, self->n_vec);
 	return r;
 }
 
@@ -393,36 +395,36 @@ static int collect_unarmed(struct umem_wp_async *self, struct umem_pageset *writ
 	return r;
 }
 
-/* Private pages of files in one go; huge pages have marks of their own. */
+/* Private pages of files in one go; huge pages mapping by mapping. */
 static int collect_vanished(struct umem_wp_async *self, struct umem_pageset *written)
 {
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges files = { 0 };
 	struct umem_space *space = &self->base.target->space;
 	const struct umem_ranges *w = &self->watched;
-	struct umem_ranges files = { 0 }, huge = { 0 };
 	int r = 0;
 
 	for (size_t k = 0; k < space->n && r == 0; k++) {
-		struct umem_region *region = &space->v[k];
-		bool file = region->kind == UMEM_KIND_FILE_PRIVATE;
+		const struct umem_region *g = &space->v[k];
 
 		/* Not @registered: a mapping that grew is not until its new part is watched. */
-		if (!umem_vanish_applies(region->kind))
+		if (!umem_vanish_applies(g->kind))
 			continue;
-		for (size_t i = umem_ranges_find(w, region->start);
-			i < w->n && w->v[i].start < region->end && r == 0; i++)
-			r = umem_ranges_add(file ? &files : &huge,
-				umem_max_u64(region->start, w->v[i].start),
-				umem_min_u64(region->end, w->v[i].end));
+		for (size_t i = umem_ranges_find(w, g->start);
+			i < w->n && w->v[i].start < g->end && r == 0; i++) {
+			struct umem_range piece = {
+				umem_max_u64(g->start, w->v[i].start),
+				umem_min_u64(g->end, w->v[i].end),
+			};
+
+			if (g->kind == UMEM_KIND_FILE_PRIVATE)
+				r = umem_ranges_add(&files, piece.start, piece.end);
+			else
+				r = umem_vanish_collect_huge(&self->vanish, self->base.target, g,
+					&piece, written, false, self->vec, self->n_vec);
+		}
 	}
-	if (r == 0)
-		r = umem_vanish_collect(&self->vanish, self->base.target, &files, false, written,
-			false, self->vec, self->n_vec);
-	if (r == 0)
-		r = umem_vanish_collect(&self->vanish, self->base.target, &huge, true, written,
-			true, self->vec, self->n_vec);
-	umem_ranges_deinit(&files);
-	umem_ranges_deinit(&huge);
-	return r;
+	return r < 0 ? r : umem_vanish_collect(&self->vanish, self->base.target, &files, written,
+		false, self->vec, self->n_vec);
 }
 
 static int collect(struct umem_tracker *tracker, struct umem_pageset *written,
