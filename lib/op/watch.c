@@ -216,8 +216,8 @@ static int collect_own(struct umem_watch *watch, struct umem_note *note)
 	if (r == 0)
 		r = ops->watch(watch->tracker, &watch->pieces, &watch->sets[UMEM_WHY_NEW], note);
 	if (r == 0 && ops->collect_punched)
-		r = ops->collect_punched(watch->tracker, &watch->sets[UMEM_WHY_PUNCHED],
-			&watch->incomplete);
+		r = ops->collect_punched(watch->tracker, &watch->sets[UMEM_WHY_WRITTEN],
+			&watch->sets[UMEM_WHY_PUNCHED], &watch->incomplete);
 	return r;
 }
 

@@ -21,6 +21,12 @@
  *   3. Only these are looked up in the file. Most were swapped out, or were
  *      never touched through this mapping, and are data still.
  *
+ *   4. Data under a page that is not mapped and was a hole before was written
+ *      through a mapping, and the page was unmapped again (MADV_DONTNEED,
+ *      reclaim). Where nothing is armed no table entry remembers that. So holes
+ *      that are not mapped are looked up as well, which costs next to nothing
+ *      as long as they are holes. A page of zeros there was only read.
+ *
  * The stamp is taken before the scan: a change in between makes the next stamp
  * differ. A page that was punched and written again is seen by the tracker. A
  * page that was punched and then only read within one round gets a zeroed page
@@ -33,6 +39,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/base/fd.h"
 #include "lib/kern/pagemap.h"
@@ -278,10 +285,56 @@ static int look_up(const struct umem_object *o, struct umem_pageset *candidates)
 	return r;
 }
 
+/* Take pages that hold only zeros out of @fresh: reading a hole fills it. */
+static int drop_zeros(const struct umem_object *o, struct umem_pageset *fresh)
+{
+	static const char zero[UMEM_PAGE_BYTES];
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset zeros = { 0 };
+	char page[UMEM_PAGE_BYTES];
+	struct umem_pageset_iter it;
+	struct umem_range run;
+	int r = umem_pageset_walk(fresh, &it);
+
+	if (r < 0)
+		return r;
+	while (r == 0 && umem_pageset_next(&it, &run))
+		for (uint64_t at = run.start; at < run.end && r == 0; at += sizeof(page)) {
+			ssize_t n = pread(o->fd, page, sizeof(page), (off_t)at);
+
+			if (n > 0 && memcmp(page, zero, (size_t)n) == 0)
+				r = umem_pageset_add(&zeros, at, at + sizeof(page));
+		}
+	umem_pageset_walk_end(&it);
+	return r < 0 ? r : umem_pageset_subtract(fresh, &zeros);
+}
+
+/*
+ * Data where @rest, which is not mapped, had none before: remembered, and
+ * unless it is zeros to @written at every address that shows it.
+ */
+static int collect_unmapped(struct umem_object *o, struct umem_target *target,
+	const struct umem_ranges *watched, struct umem_pageset *rest,
+	struct umem_pageset *written)
+{
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset holes = { 0 };
+	int r = umem_pageset_union(&holes, rest);
+
+	if (r == 0)
+		r = look_up(o, &holes);
+	if (r == 0)
+		r = umem_pageset_subtract(rest, &holes);
+	if (r == 0)
+		r = umem_pageset_union(&o->data, rest);
+	if (r == 0)
+		r = drop_zeros(o, rest);
+	return r < 0 ? r : project_gone(rest, o, &target->space, watched, written);
+}
+
 /* Look at one object. Return: 0, -ENOMEM, -ESRCH; anything else is kept in its @error. */
 static int collect_one(struct umem_object *o, struct umem_target *target,
 	const struct umem_ranges *offsets, const struct umem_ranges *watched,
-	struct page_region *vec, size_t n_vec, struct umem_pageset *punched)
+	struct page_region *vec, size_t n_vec, struct umem_pageset *written,
+	struct umem_pageset *punched)
 {
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset present = { 0 };
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset candidates = { 0 };
@@ -308,6 +361,8 @@ static int collect_one(struct umem_object *o, struct umem_target *target,
 		r = project_gone(&candidates, o, &target->space, watched, punched);
 	if (r == 0)
 		r = umem_pageset_subtract(&o->data, &candidates);
+	if (r == 0)
+		r = collect_unmapped(o, target, watched, &rest, written);
 	if (r == 0)
 		r = umem_pageset_union(&o->data, &present);
 	if (r == -ENOMEM || r == -ESRCH)
@@ -337,7 +392,7 @@ static int cannot_ask(const struct umem_object *o, const struct umem_space *spac
 
 int umem_objects_collect(struct umem_objects *objects, struct umem_target *target,
 	const struct umem_ranges *watched, struct page_region *vec, size_t n_vec,
-	struct umem_pageset *punched, struct umem_reasons *why)
+	struct umem_pageset *written, struct umem_pageset *punched, struct umem_reasons *why)
 {
 	size_t kept = 0;
 	int r = 0;
@@ -351,7 +406,8 @@ int umem_objects_collect(struct umem_objects *objects, struct umem_target *targe
 			break;
 		o->used = offsets.n > 0;
 		if (o->used && o->error == 0)
-			r = collect_one(o, target, &offsets, watched, vec, n_vec, punched);
+			r = collect_one(o, target, &offsets, watched, vec, n_vec, written,
+				punched);
 		if (o->used && o->error != 0 && r == 0)
 			r = cannot_ask(o, &target->space, watched, why);
 	}

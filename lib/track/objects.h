@@ -63,6 +63,7 @@ int umem_objects_watch(struct umem_objects *objects, const struct umem_target *t
  * umem_objects_collect - find what was punched or truncated since the last call.
  * @watched: only these addresses count; objects that none of them maps are closed.
  * @vec, @n_vec: scratch for a scan.
+ * @written: addresses that got data but are not mapped are added.
  * @punched: addresses whose data is gone are added.
  * @why: regions whose object cannot be asked are added.
  *
@@ -70,7 +71,7 @@ int umem_objects_watch(struct umem_objects *objects, const struct umem_target *t
  */
 int umem_objects_collect(struct umem_objects *objects, struct umem_target *target,
 	const struct umem_ranges *watched, struct page_region *vec, size_t n_vec,
-	struct umem_pageset *punched, struct umem_reasons *why);
+	struct umem_pageset *written, struct umem_pageset *punched, struct umem_reasons *why);
 
 /** umem_objects_find - the object of @region, or NULL. */
 struct umem_object *umem_objects_find(const struct umem_objects *objects,

@@ -26,7 +26,8 @@
  * the object's bytes for shared memory. There a first touch proves nothing,
  * neither read nor write: so all that the object holds data for is armed from
  * the start, and a page that comes up where the object had a hole was zeros
- * before; it is read, and only reported if it is no longer.
+ * before; it is read, and only reported if it is no longer. Data that comes up
+ * in a hole and is not mapped (objects.c) is reported and its block armed.
  *
  * A page that is swapped out between look 1 and look 2 looks like a mark; the
  * raw pagemap word tells, and where that is hidden (no CAP_SYS_ADMIN), all
@@ -305,6 +306,48 @@ static int arm(struct umem_wp_async *self, const struct umem_region *region, boo
 			r = look(self, region, block, fresh, PAGE_IS_PRESENT, found, NULL);
 	}
 	return r;
+}
+
+/* The blocks around @run in one region, as far as they are watched and not armed. */
+static int arm_blocks(struct umem_wp_async *self, const struct umem_region *region,
+	const struct umem_range *run, struct umem_pageset *found)
+{
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges near = { 0 };
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges ours = { 0 };
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges blocks = { 0 };
+	int r = umem_ranges_add(&near,
+		umem_max_u64(region->start, umem_align_down(run->start, BLOCK_BYTES)),
+		umem_min_u64(region->end, umem_align_up(run->end, BLOCK_BYTES)));
+
+	if (r == 0)
+		r = umem_ranges_intersect(&near, &self->watched, &ours);
+	if (r == 0)
+		r = umem_ranges_subtract(&ours, &self->armed, &blocks);
+	return r < 0 ? r : arm(self, region, false, &blocks, found);
+}
+
+int umem_wp_async_arm_data(struct umem_wp_async *self, struct umem_pageset *data,
+	struct umem_pageset *out)
+{
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset found = { 0 };
+	const struct umem_space *space = &self->base.target->space;
+	struct umem_pageset_iter it;
+	struct umem_range run;
+	int r = umem_pageset_walk(data, &it);
+
+	if (r < 0)
+		return r;
+	while (r == 0 && umem_pageset_next(&it, &run))
+		for (size_t k = umem_space_first(space, run.start);
+			k < space->n && space->v[k].start < run.end && r == 0; k++)
+			r = arm_blocks(self, &space->v[k], &run, &found);
+	umem_pageset_walk_end(&it);
+	/* Replaced a moment ago: the next collect finds it lost. */
+	if (r == -EPERM)
+		r = 0;
+	if (r == 0)
+		r = drop_zeros(self, &found);
+	return r < 0 ? r : umem_pageset_union(out, &found);
 }
 
 int umem_wp_async_populate(struct umem_wp_async *self, const struct umem_region *region,

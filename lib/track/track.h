@@ -36,7 +36,8 @@ struct umem_tracker;
  *	than the space says are added to @lost and forgotten: the caller has
  *	them watched again. What cannot be promised goes to @why.
  * @collect_punched: add pages whose backing was punched or truncated to
- *	@punched; NULL where @collect finds them itself.
+ *	@punched, and pages of shared objects that were written and unmapped to
+ *	@written; NULL where @collect finds them itself.
  * @watched: the ranges under watch; lives until the next call.
  * @memory: bytes of heap in use.
  * @destroy: free; protection is lifted by the target.
@@ -52,8 +53,8 @@ struct umem_tracker_ops {
 	int (*forget)(struct umem_tracker *tracker, const struct umem_ranges *ranges);
 	int (*collect)(struct umem_tracker *tracker, struct umem_pageset *written,
 		struct umem_ranges *lost, struct umem_reasons *why, struct umem_note *note);
-	int (*collect_punched)(struct umem_tracker *tracker, struct umem_pageset *punched,
-		struct umem_reasons *why);
+	int (*collect_punched)(struct umem_tracker *tracker, struct umem_pageset *written,
+		struct umem_pageset *punched, struct umem_reasons *why);
 	const struct umem_ranges *(*watched)(const struct umem_tracker *tracker);
 	uint64_t (*memory)(const struct umem_tracker *tracker);
 	void (*destroy)(struct umem_tracker *tracker);

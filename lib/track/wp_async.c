@@ -459,14 +459,18 @@ static int collect(struct umem_tracker *tracker, struct umem_pageset *written,
 		       r;
 }
 
-static int collect_punched(struct umem_tracker *tracker, struct umem_pageset *punched,
-	struct umem_reasons *why)
+static int collect_punched(struct umem_tracker *tracker, struct umem_pageset *written,
+	struct umem_pageset *punched, struct umem_reasons *why)
 {
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset data = { 0 };
 	struct umem_wp_async *self = self_of(tracker);
-
 	int r = umem_objects_collect(&self->objects, tracker->target, &self->watched,
-		self->vec, self->n_vec, punched, why);
+		self->vec, self->n_vec, &data, punched, why);
 
+	if (r == 0)
+		r = umem_wp_async_arm_data(self, &data, written);
+	if (r == 0)
+		r = umem_pageset_union(written, &data);
 	return r == -ESRCH ? UMEM_GONE : r;
 }
 

@@ -83,4 +83,14 @@ int umem_wp_async_touched(struct umem_wp_async *self, struct umem_ranges *touche
 int umem_wp_async_populate(struct umem_wp_async *self, const struct umem_region *region,
 	const struct umem_range *piece, bool fresh, struct umem_pageset *out);
 
+/**
+ * umem_wp_async_arm_data - arm the blocks of pages of shared objects that are data now.
+ * @data: addresses; they are reported already.
+ * @out: other pages of these blocks that have to be reported are added.
+ *
+ * Return: 0, -ESRCH, -ENOMEM, -errno of a scan.
+ */
+int umem_wp_async_arm_data(struct umem_wp_async *self, struct umem_pageset *data,
+	struct umem_pageset *out);
+
 #endif
