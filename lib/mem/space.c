@@ -32,7 +32,7 @@
 void umem_space_deinit(struct umem_space *space)
 {
 	free(space->v);
-	free(space->spare);
+	free(space->before);
 	umem_maps_deinit(&space->maps[0]);
 	umem_maps_deinit(&space->maps[1]);
 	*space = (struct umem_space){ 0 };
@@ -104,20 +104,20 @@ static int build(struct umem_space *space, const struct umem_maps *maps, int pid
 {
 	size_t old = 0;
 
-	if (maps->n > space->spare_room) {
-		struct umem_region *more = reallocarray(space->spare, maps->n * 2, sizeof(*more));
+	if (maps->n > space->before_room) {
+		struct umem_region *more = reallocarray(space->before, maps->n * 2, sizeof(*more));
 
 		if (!more)
 			return -ENOMEM;
-		space->spare = more;
-		space->spare_room = maps->n * 2;
+		space->before = more;
+		space->before_room = maps->n * 2;
 	}
 	for (size_t i = 0; i < maps->n; i++) {
 		const struct umem_vma *vma = &maps->v[i];
 
 		while (old < space->n && space->v[old].end <= vma->start)
 			old++;
-		init_region(&space->spare[i], vma, pid,
+		init_region(&space->before[i], vma, pid,
 			old < space->n && space->v[old].start < vma->end ?
 				&space->v[old] : NULL);
 	}
@@ -182,18 +182,19 @@ int umem_space_refresh(struct umem_space *space, int pid, int maps_fd,
 	r = build(space, maps, pid);
 	if (r < 0)
 		return r;
-	r = compare(space->v, space->n, space->spare, maps->n, appeared, vanished);
+	r = compare(space->v, space->n, space->before, maps->n, appeared, vanished);
 	if (r < 0)
 		return r;
 
 	struct umem_region *old = space->v;
 	size_t old_room = space->room;
 
-	space->v = space->spare;
-	space->room = space->spare_room;
+	space->v = space->before;
+	space->room = space->before_room;
+	space->n_before = space->n;
 	space->n = maps->n;
-	space->spare = old;
-	space->spare_room = old_room;
+	space->before = old;
+	space->before_room = old_room;
 	space->now ^= 1;
 	return 0;
 }

@@ -20,14 +20,16 @@
 /**
  * struct umem_space - regions of a target; all zero is empty.
  * @v, @n: regions, ascending.
- * @spare, @room, @spare_room, @maps, @now: private to space.c.
+ * @before, @n_before: the regions before the last refresh, to look at once more.
+ * @room, @before_room, @maps, @now: private to space.c.
  */
 struct umem_space {
 	struct umem_region *v;
 	size_t n;
 	size_t room;
-	struct umem_region *spare;
-	size_t spare_room;
+	struct umem_region *before;
+	size_t n_before;
+	size_t before_room;
 	struct umem_maps maps[2];
 	unsigned now;
 };

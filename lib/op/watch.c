@@ -228,6 +228,9 @@ static int collect_others(struct umem_watch *watch)
 	int r = umem_sharers_collect(&watch->sharers, watch->target, watched, false, out,
 		&watch->incomplete);
 
+	if (r == 0)
+		r = umem_sharers_departed(watch->target, &watch->vanished, watch->target, watched,
+			out);
 	for (int i = UMEM_WHY_WRITTEN; i <= UMEM_WHY_PUNCHED && r == 0; i++)
 		r = umem_sharers_aliases(watch->target, watched, &watch->sets[i], out);
 	return r;

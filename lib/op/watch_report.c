@@ -136,7 +136,7 @@ uint64_t umem_watch_memory(const struct umem_watch *watch)
 		umem_pageset_memory(&watch->carried) +
 		(watch->gone.room + watch->appeared.room + watch->pieces.room) *
 			sizeof(struct umem_range) +
-		(watch->target->space.room + watch->target->space.spare_room) *
+		(watch->target->space.room + watch->target->space.before_room) *
 			sizeof(struct umem_region);
 
 	for (int i = 0; i < UMEM_N_WHYS; i++)

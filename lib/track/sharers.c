@@ -17,6 +17,10 @@
  * known, so all pages that it has mapped count as changed. A member that ended
  * took its page tables with it: all data of the objects that it mapped counts.
  *
+ * The same goes for a mapping that is gone while its process lives, be it a
+ * member or the target itself: what was written through it in its last round
+ * went with its page tables.
+ *
  * A process that maps an object, writes and unmaps it within one round leaves
  * no trace that could be found; a watch lists that under what it assumes.
  */
@@ -150,6 +154,82 @@ static int object_pieces(const struct umem_sharer *m, const struct umem_target *
 	return umem_ranges_intersect(&all, appeared, ret_pieces);
 }
 
+/* Watched data of @target behind file offsets [first, last) of the object of @to. */
+static int add_data(const struct umem_target *target, const struct umem_region *to,
+	uint64_t first, uint64_t last, struct umem_pageset *out)
+{
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges extents = { 0 };
+	UMEM_FD int fd = -1;
+	int r;
+
+	first = umem_max_u64(first, to->offset);
+	last = umem_min_u64(last, to->offset + (to->end - to->start));
+	if (first >= last)
+		return 0;
+	r = umem_filecache_open_mapping(target->tid, to->start, to->end, O_RDONLY, &fd);
+	if (r == 0)
+		r = umem_filecache_extents(fd, first, last, &extents);
+	if (r < 0) {
+		umem_ranges_clear(&extents);
+		r = umem_ranges_add(&extents, first, last);
+	}
+	for (size_t i = 0; i < extents.n && r == 0; i++)
+		r = umem_pageset_add(out, extents.v[i].start - to->offset + to->start,
+			extents.v[i].end - to->offset + to->start);
+	return r;
+}
+
+/* All data of @target that was shown by @piece of region @g, which is gone, may have changed. */
+static int report_piece(const struct umem_region *g, const struct umem_range *piece,
+	const struct umem_target *target, const struct umem_ranges *watched,
+	struct umem_pageset *out)
+{
+	uint64_t start = umem_max_u64(piece->start, g->start);
+	uint64_t end = umem_min_u64(piece->end, g->end);
+	int r = 0;
+
+	if (start >= end || !umem_kind_shared(g->kind) || g->inode == 0)
+		return 0;
+	for (size_t k = 0; k < target->space.n && r == 0; k++) {
+		const struct umem_region *to = &target->space.v[k];
+
+		if (is_shared(to, watched) &&
+			same_object(g, to->dev_major, to->dev_minor, to->inode))
+			r = add_data(target, to, start - g->start + g->offset,
+				end - g->start + g->offset, out);
+	}
+	return r;
+}
+
+/* A lost member took its page tables with it. */
+static int report_all(const struct umem_sharer *m, const struct umem_target *target,
+	const struct umem_ranges *watched, struct umem_pageset *out)
+{
+	const struct umem_range all = { 0, UINT64_MAX };
+	int r = 0;
+
+	for (size_t i = 0; i < m->target->space.n && r == 0; i++)
+		r = report_piece(&m->target->space.v[i], &all, target, watched, out);
+	return r;
+}
+
+int umem_sharers_departed(const struct umem_target *from, const struct umem_ranges *vanished,
+	const struct umem_target *target, const struct umem_ranges *watched,
+	struct umem_pageset *out)
+{
+	int r = 0;
+
+	for (size_t i = 0, v = 0; i < from->space.n_before && r == 0; i++) {
+		const struct umem_region *g = &from->space.before[i];
+
+		while (v < vanished->n && vanished->v[v].end <= g->start)
+			v++;
+		for (size_t k = v; k < vanished->n && vanished->v[k].start < g->end && r == 0; k++)
+			r = report_piece(g, &vanished->v[k], target, watched, out);
+	}
+	return r;
+}
+
 /* One round of a member. Return: 0, UMEM_GONE, -errno. */
 static int collect_member(struct umem_sharer *m, struct umem_target *target,
 	const struct umem_ranges *watched, bool baseline, struct umem_pageset *out,
@@ -163,6 +243,8 @@ static int collect_member(struct umem_sharer *m, struct umem_target *target,
 	const struct umem_tracker_ops *ops = m->tracker->ops;
 	int r = umem_target_refresh(m->target, &appeared, &vanished, NULL);
 
+	if (r == 0 && !baseline)
+		r = umem_sharers_departed(m->target, &vanished, target, watched, out);
 	if (r == 0)
 		r = ops->forget(m->tracker, &vanished);
 	if (r == 0)
@@ -206,42 +288,6 @@ static int add_member(struct umem_sharers *sharers, int pid, uint64_t start_tick
 	}
 	sharers->n++;
 	*ret_member = m;
-	return 0;
-}
-
-/* All watched data of the objects that a lost member mapped may have changed. */
-static int report_all(const struct umem_sharer *m, struct umem_target *target,
-	const struct umem_ranges *watched, struct umem_pageset *out)
-{
-	for (size_t k = 0; k < target->space.n; k++) {
-		const struct umem_region *to = &target->space.v[k];
-		UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges extents = { 0 };
-		UMEM_FD int fd = -1;
-		bool mapped = false;
-		int r;
-
-		if (!is_shared(to, watched))
-			continue;
-		for (size_t i = 0; i < m->target->space.n && !mapped; i++)
-			mapped = same_object(&m->target->space.v[i], to->dev_major, to->dev_minor,
-				to->inode);
-		if (!mapped)
-			continue;
-		r = umem_filecache_open_mapping(target->tid, to->start, to->end, O_RDONLY, &fd);
-		if (r == 0)
-			r = umem_filecache_extents(fd, to->offset,
-				to->offset + (to->end - to->start), &extents);
-		if (r < 0) {
-			umem_ranges_clear(&extents);
-			r = umem_ranges_add(&extents, to->offset,
-				to->offset + (to->end - to->start));
-		}
-		for (size_t i = 0; i < extents.n && r == 0; i++)
-			r = umem_pageset_add(out, extents.v[i].start - to->offset + to->start,
-				extents.v[i].end - to->offset + to->start);
-		if (r < 0)
-			return r;
-	}
 	return 0;
 }
 

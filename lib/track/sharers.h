@@ -59,6 +59,19 @@ int umem_sharers_aliases(struct umem_target *target, const struct umem_ranges *w
 	struct umem_pageset *changed, struct umem_pageset *out);
 
 /**
+ * umem_sharers_departed - changes through a mapping that is not there any more.
+ * @from: the process whose mappings vanished in its last refresh: @target or another.
+ * @vanished: what vanished.
+ * @out: watched addresses of @target that show the same data are added: what was
+ *	written through the vanished mapping is not known.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int umem_sharers_departed(const struct umem_target *from, const struct umem_ranges *vanished,
+	const struct umem_target *target, const struct umem_ranges *watched,
+	struct umem_pageset *out);
+
+/**
  * umem_sharers_collect - what others changed since the last call.
  * @target: the process whose addresses count.
  * @watched: its watched ranges.
