@@ -264,9 +264,15 @@ static int compose(struct umem_watch *watch)
 /* Pinned ranges, as far as anything is mapped there, and what direct I/O may still write. */
 static int add_pinned_pages(struct umem_watch *watch)
 {
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset aliases = { 0 };
+	const struct umem_ranges *watched = watch->tracker->ops->watched(watch->tracker);
 	struct umem_pageset *out = &watch->sets[UMEM_WHY_PINNED];
 	const struct umem_space *space = &watch->target->space;
-	int r = umem_pageset_union(out, &watch->carried);
+	/* What was unmapped meanwhile is written by nobody. */
+	int r = umem_pageset_keep(&watch->carried, watched);
+
+	if (r == 0)
+		r = umem_pageset_union(out, &watch->carried);
 
 	for (size_t i = 0; i < watch->pinned.n && r == 0; i++)
 		for (size_t k = umem_space_first(space, watch->pinned.v[i].start);
@@ -274,6 +280,11 @@ static int add_pinned_pages(struct umem_watch *watch)
 			r = umem_pageset_add(out,
 				umem_max_u64(space->v[k].start, watch->pinned.v[i].start),
 				umem_min_u64(space->v[k].end, watch->pinned.v[i].end));
+	/* A pinned page of shared memory is written wherever it is mapped. */
+	if (r == 0)
+		r = umem_sharers_aliases(watch->target, watched, out, &aliases);
+	if (r == 0)
+		r = umem_pageset_union(out, &aliases);
 	return r < 0 ? r : umem_pageset_keep(out, &watch->selected);
 }
 
