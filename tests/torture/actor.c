@@ -50,7 +50,8 @@ static void note_touch(uint64_t start, uint64_t end)
 
 void act_touch(const struct actor_area *area, uint64_t first, uint64_t pages)
 {
-	bool coarse = area->kind == ACT_THP || act_is_huge(area);
+	bool coarse = area->kind == ACT_THP || act_is_huge(area) ||
+		(area->object >= 0 && board->objects[area->object].collapsed);
 
 	for (uint64_t i = 0; i < board->n_areas; i++) {
 		const struct actor_area *a = &board->areas[i];

@@ -50,6 +50,7 @@ enum actor_kind {
  * @object: index of what it maps, or -1 for private anonymous memory.
  * @offset: of its first page in the object, in pages.
  * @hidden: PROT_NONE or read-only now.
+ * @locked: mlock was tried; making it writable again faults all of it in.
  * @pinned: registered with the ring; it is neither moved nor replaced.
  * @guard_first, @guard_pages: guard pages in it.
  */
@@ -61,16 +62,22 @@ struct actor_area {
 	enum actor_kind kind;
 	bool hidden;
 	bool pinned;
+	bool locked;
 	uint64_t guard_first;
 	uint64_t guard_pages;
 };
 
-/** struct actor_object - a file: @pages up to its end, @punched in this round. */
+/**
+ * struct actor_object - a file: @pages up to its end, @punched in this round.
+ * @collapsed: may lie in huge pages; when one that is mapped as such is split,
+ *	the kernel forgets the marks of all of it.
+ */
 struct actor_object {
 	int fd;
 	uint64_t pages;
 	int users;
 	bool punched;
+	bool collapsed;
 };
 
 struct actor_touch {

@@ -461,6 +461,7 @@ int main(int argc, char **argv)
 		options.swap |= c == 'w';
 		options.verbose |= c == 'v';
 	}
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	seed = t_seed();
 	if (geteuid() != 0)
 		T_SKIP("attaching and reading pagemap words need root");

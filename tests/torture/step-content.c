@@ -146,6 +146,11 @@ static void truncate_object(void)
 	}
 }
 
+/*
+ * Not on file mappings: MADV_GUARD_INSTALL first zaps and then insists on
+ * empty entries, but the zap of a file mapping keeps write-protect marks, so
+ * that the call starts over for ever (Linux 6.15 to 6.18 at least).
+ */
 static void guard(void)
 {
 	struct actor_area *a = act_pick();
@@ -160,7 +165,7 @@ static void guard(void)
 			MADV_GUARD_REMOVE);
 		a->guard_pages = r ? a->guard_pages : 0;
 	} else {
-		if (!act_is_private(a) || !part(a, &first, &n))
+		if ((a->kind != ACT_ANON && a->kind != ACT_THP) || !part(a, &first, &n))
 			return;
 		act_touch(a, first, n);
 		r = madvise(at_page(a, first), n * PAGE, MADV_GUARD_INSTALL);
@@ -173,13 +178,19 @@ static void guard(void)
 		(unsigned long long)a->guard_first, (unsigned long long)a->guard_pages);
 }
 
+/*
+ * Not files on disk: a fault in a locked mapping whose entry has a mark and
+ * whose page is not in the page cache starts over for ever
+ * (filemap_fault_recheck_pte_none() takes the mark for a page; Linux 6.18).
+ */
 static void lock(void)
 {
 	struct actor_area *a = act_pick();
 
-	if (!a || act_is_huge(a) || (a->object >= 0 && board->objects[a->object].punched))
+	if (!a || act_is_huge(a) || a->kind == ACT_FILE_SHARED || a->kind == ACT_FILE_PRIVATE || (a->object >= 0 && board->objects[a->object].punched))
 		return;
 	act_touch(a, 0, a->pages);
+	a->locked = true;
 	if (mlock((void *)a->at, a->pages * PAGE) == 0 && act_below(3))
 		munlock((void *)a->at, a->pages * PAGE);
 	act_log("  mlock %#llx", (unsigned long long)a->at);

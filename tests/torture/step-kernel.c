@@ -75,6 +75,8 @@ static void collapse(void)
 		return;
 	if (a->object >= 0 && board->objects[a->object].punched)
 		return;
+	if (a->object >= 0)
+		board->objects[a->object].collapsed = true;
 	act_touch(a, 0, a->pages);
 	if (madvise((void *)a->at, a->pages * PAGE, MADV_COLLAPSE) == 0)
 		act_log("  collapsed %#llx", (unsigned long long)a->at);
@@ -227,7 +229,9 @@ static void begin_ring(void)
 	struct actor_area *a = pick_run(&first, &n);
 	struct iovec iov;
 
-	if (!a || a->kind == ACT_FILE_SHARED || a->kind == ACT_FILE_PRIVATE)
+	/* Of a huge page all of it counts as pinned, and who owns the rest is not known. */
+	if (!a || a->kind == ACT_FILE_SHARED || a->kind == ACT_FILE_PRIVATE ||
+		a->kind == ACT_THP || act_is_huge(a) || a->pages >= 512)
 		return;
 	if (io_uring_queue_init(4, &ring, 0))
 		return;

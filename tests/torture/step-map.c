@@ -238,6 +238,8 @@ static void protect(void)
 		a = cut(a, (1 + act_below((a->pages - 1) / g ? (a->pages - 1) / g : 1)) * g);
 	if (!a)
 		return;
+	if (a->locked)
+		act_touch(a, 0, a->pages);
 	if (a->hidden) {
 		T_SYS(mprotect((void *)a->at, a->pages * PAGE, PROT_READ | PROT_WRITE));
 		a->hidden = false;
