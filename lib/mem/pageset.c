@@ -141,10 +141,19 @@ static int settle(struct umem_pageset *set)
 
 int umem_pageset_add(struct umem_pageset *set, uint64_t start, uint64_t end)
 {
-	int r = umem_ranges_add(&set->runs, umem_align_down(start, UMEM_PAGE_BYTES),
-		umem_align_up(end, UMEM_PAGE_BYTES));
+	struct umem_ranges *runs = &set->runs;
+	int r;
 
-	if (r < 0 || set->runs.n <= limit_of(set))
+	start = umem_align_down(start, UMEM_PAGE_BYTES);
+	end = umem_align_up(end, UMEM_PAGE_BYTES);
+	/* What a scan brings is ascending: then this is all. */
+	if (runs->n && runs->n < runs->room && runs->n < limit_of(set) &&
+		start > runs->v[runs->n - 1].end && end > start) {
+		runs->v[runs->n++] = (struct umem_range){ start, end };
+		return 0;
+	}
+	r = umem_ranges_add(runs, start, end);
+	if (r < 0 || runs->n <= limit_of(set))
 		return r;
 	return spill(set);
 }

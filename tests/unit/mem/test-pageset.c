@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Page sets against a naive array, in both forms and across segments. */
+#include "lib/base/attr.h"
 #include "lib/mem/pageset.h"
 
 #include <setjmp.h>
@@ -102,6 +103,46 @@ static void random_operations(void **state)
 	}
 }
 
+/* Many short runs and some long ones, over the borders of containers and of segments. */
+static void dense_runs(void **state)
+{
+	const uint64_t n_pages = 6 * 65536, first = (1ull << 32) - 3 * 65536 - 77;
+	bool *model = malloc(n_pages);
+	uint64_t rng = t_seed();
+
+	for (int round = 0; round < 30; round++) {
+		struct umem_pageset set = { .limit = 1 + t_below(&rng, 40000) };
+		uint64_t gap = 1 + t_below(&rng, 40), longest = 1 + t_below(&rng, 100), n = 0;
+		uint64_t all = 0;
+		struct umem_pageset_iter it;
+		struct umem_range run;
+
+		memset(model, 0, n_pages);
+		for (uint64_t at = t_below(&rng, gap + 1); at < n_pages;) {
+			uint64_t len = 1 + t_below(&rng, longest);
+
+			if (t_below(&rng, 5000) == 0)
+				len = t_below(&rng, 100000);
+			len = umem_min_u64(len, n_pages - at);
+			assert_int_equal(0, umem_pageset_add(&set, (first + at) << 12,
+				(first + at + len) << 12));
+			memset(model + at, true, len);
+			at += len + 1 + t_below(&rng, gap);
+		}
+		for (uint64_t i = 0; i < n_pages; i++)
+			n += model[i];
+		assert_int_equal(umem_pageset_bytes(&set), n << 12);
+		assert_int_equal(0, umem_pageset_walk(&set, &it));
+		while (umem_pageset_next(&it, &run))
+			for (uint64_t p = run.start >> 12; p < run.end >> 12; p++, all++)
+				assert_true(model[p - first]);
+		umem_pageset_walk_end(&it);
+		assert_int_equal(all, n);
+		umem_pageset_deinit(&set);
+	}
+	free(model);
+}
+
 /* A dense set costs little more than a bit a page. */
 static void dense_is_small(void **state)
 {
@@ -119,6 +160,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_operations),
+		cmocka_unit_test(dense_runs),
 		cmocka_unit_test(dense_is_small),
 	};
 
