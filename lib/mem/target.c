@@ -27,8 +27,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
 #include "lib/kern/inject.h"
@@ -40,6 +42,12 @@
 
 /* Threads that end while they are looked at, one after the other. */
 #define MAX_FOLLOWS 64
+
+/* How much is unregistered in one step, and how long one should take. */
+#define LIFT_BYTES_MIN (4ull << 20)
+#define LIFT_BYTES_MAX (1ull << 30)
+#define LIFT_NS        200000u
+#define LIFT_PAUSE_NS  20000
 
 #define DEFAULT_DEADLINE_NS 1000000000ull
 
@@ -434,15 +442,45 @@ int umem_target_adopt(int pid, int uffd, const struct umem_range *ranges, size_t
 	return 0;
 }
 
+/*
+ * Unregister a region from its start on, in steps of about a fifth of a
+ * millisecond: the kernel lifts protection (40 ns a page) under the lock that
+ * the target needs to map and unmap. A step splits the mapping, but what is
+ * done merges again with what was done before, so there is one more at most.
+ * The pause lets those in who wait: the lock is not fair for 4 ms.
+ * Steps end at whole huge pages, so that none is split.
+ */
+static void unregister(struct umem_target *target, const struct umem_region *region)
+{
+	uint64_t least = umem_max_u64(LIFT_BYTES_MIN, region->page_size_bytes), step = least;
+
+	for (uint64_t at = region->start; at < region->end;) {
+		uint64_t end = region->end - at > step ? umem_align_down(at + step, least) :
+							 region->end;
+		uint64_t start_ns = umem_now_ns(), took_ns;
+
+		if (umem_uffd_unregister(target->uffd, at, end) < 0) {
+			/* Too many mappings, or mapped no longer: all that is left at once. */
+			umem_uffd_unregister(target->uffd, at, region->end);
+			return;
+		}
+		took_ns = umem_now_ns() - start_ns;
+		if (took_ns > LIFT_NS / 4)
+			nanosleep(&(struct timespec){ .tv_nsec = LIFT_PAUSE_NS }, NULL);
+		if (took_ns < LIFT_NS / 2 && step < LIFT_BYTES_MAX)
+			step *= 2; /* little is populated here */
+		else if (took_ns > LIFT_NS)
+			step = umem_max_u64(step / 2, least);
+		at = end;
+	}
+}
+
 /* Explicitly, although the last close would do it: an adopted one has other holders. */
 static void lift(struct umem_target *target)
 {
-	for (size_t i = 0; i < target->space.n; i++) {
-		const struct umem_region *region = &target->space.v[i];
-
-		if (region->registered)
-			umem_uffd_unregister(target->uffd, region->start, region->end);
-	}
+	for (size_t i = 0; i < target->space.n; i++)
+		if (target->space.v[i].registered)
+			unregister(target, &target->space.v[i]);
 }
 
 struct umem_target *umem_target_free(struct umem_target *target)
