@@ -261,6 +261,9 @@ static void do_command(void)
 	board->n_touches = board->touched_all = board->log_len = 0;
 	for (uint64_t i = 0; i < MAX_OBJECTS && i < board->n_objects; i++)
 		board->objects[i].punched = false;
+	for (uint64_t i = 0; i < board->n_areas; i++)
+		if (board->areas[i].freed)
+			act_touch(&board->areas[i], 0, board->areas[i].pages);
 	for (uint64_t i = 0; i < board->steps; i++) {
 		uint64_t what = act_below(100);
 

@@ -51,6 +51,7 @@ enum actor_kind {
  * @offset: of its first page in the object, in pages.
  * @hidden: PROT_NONE or read-only now.
  * @locked: mlock was tried; making it writable again faults all of it in.
+ * @freed: MADV_FREE was called: pages of it may go at any time.
  * @pinned: registered with the ring; it is neither moved nor replaced.
  * @guard_first, @guard_pages: guard pages in it.
  */
@@ -63,6 +64,7 @@ struct actor_area {
 	bool hidden;
 	bool pinned;
 	bool locked;
+	bool freed;
 	uint64_t guard_first;
 	uint64_t guard_pages;
 };

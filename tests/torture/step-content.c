@@ -81,6 +81,7 @@ static void advise(int advice, const char *name)
 		return;
 	act_touch(a, first, n);
 	r = madvise(at_page(a, first), n * PAGE, advice);
+	a->freed |= advice == MADV_FREE && r == 0;
 	act_log("  %s %#llx page %llu +%llu: %s", name, (unsigned long long)a->at,
 		(unsigned long long)first, (unsigned long long)n, r ? strerror(errno) : "ok");
 }
