@@ -37,6 +37,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/kern/pagemap.h"
 #include "lib/kern/procmem.h"
@@ -246,8 +247,31 @@ static int look_swapped(struct umem_wp_async *self, const struct umem_range *blo
 	return r;
 }
 
+/*
+ * Read @run, at most 16 pages of shared memory: from the file, which needs no
+ * right to read the mapping and touches no page table; else from the process.
+ * What cannot be read goes to @holes.
+ */
+static int read_shared(struct umem_wp_async *self, const struct umem_range *run, char *bytes,
+	struct umem_ranges *holes)
+{
+	const struct umem_target *target = self->base.target;
+	const struct umem_region *region = umem_space_find(&self->base.target->space, run->start);
+	const struct umem_object *o = region ? umem_objects_find(&self->objects, region) : NULL;
+
+	if (o && o->fd >= 0 && run->end <= region->end) {
+		size_t len = (size_t)(run->end - run->start);
+		ssize_t n = pread(o->fd, bytes, len,
+			(off_t)(run->start - region->start + region->offset));
+
+		if (n == (ssize_t)len)
+			return 0;
+	}
+	return umem_procmem_read(target->tid, -1, UMEM_PROCMEM_READV, run, 1, bytes, holes);
+}
+
 /* Pages of [start, end) that hold only zeros go to @zeros; what cannot be read is not zero. */
-static int find_zeros(const struct umem_target *target, uint64_t start, uint64_t end,
+static int find_zeros(struct umem_wp_async *self, uint64_t start, uint64_t end,
 	struct umem_pageset *zeros)
 {
 	static const char zero[UMEM_PAGE_BYTES];
@@ -259,7 +283,7 @@ static int find_zeros(const struct umem_target *target, uint64_t start, uint64_t
 		struct umem_range run = { at, umem_min_u64(end, at + sizeof(bytes)) };
 
 		umem_ranges_clear(&holes);
-		r = umem_procmem_read(target->tid, -1, UMEM_PROCMEM_READV, &run, 1, bytes, &holes);
+		r = read_shared(self, &run, bytes, &holes);
 		for (; at < run.end && r == 0; at += UMEM_PAGE_BYTES)
 			if (!umem_ranges_has(&holes, at) &&
 				memcmp(bytes + (at - run.start), zero, sizeof(zero)) == 0)
@@ -280,7 +304,7 @@ static int drop_zeros(struct umem_wp_async *self, struct umem_pageset *set)
 	if (r < 0)
 		return r;
 	while (r == 0 && umem_pageset_next(&it, &run))
-		r = find_zeros(self->base.target, run.start, run.end, &zeros);
+		r = find_zeros(self, run.start, run.end, &zeros);
 	umem_pageset_walk_end(&it);
 	return r < 0 ? r : umem_pageset_subtract(set, &zeros);
 }
