@@ -54,6 +54,14 @@
 /* A page that appears between two looks at the map costs one more attempt. */
 #define MAX_ATTEMPTS 16
 
+/*
+ * What one call scans at first, and after much was written: the target cannot
+ * map or unmap anything while a call runs, and protecting costs 40 ns a page.
+ * Limited by addresses, since a limit by pages splits huge ones (or passes over
+ * those of the reserved pool, Linux 6.18).
+ */
+#define CALL_BYTES (64ull << 20)
+
 static struct umem_wp_async *self_of(struct umem_tracker *tracker)
 {
 	return (struct umem_wp_async *)tracker;
@@ -178,6 +186,7 @@ static int watch_piece(struct umem_wp_async *self, struct umem_region *region,
 
 	if (r != 0 || !region->registered)
 		return r;
+	self->huge |= region->page_size_bytes > UMEM_PAGE_BYTES;
 	r = umem_ranges_add(&self->watched, piece->start, piece->end);
 	if (r == 0)
 		r = umem_wp_async_populate(self, region, piece, true, fresh);
@@ -241,29 +250,42 @@ static int forget(struct umem_tracker *tracker, const struct umem_ranges *ranges
 	return r;
 }
 
+/* Bytes of the next call: more as long as little is written, little after much was. */
+static uint64_t next_step(uint64_t step, uint64_t bytes, uint64_t written_bytes)
+{
+	if (written_bytes > bytes / 8)
+		return CALL_BYTES;
+	return step > UINT64_MAX / 4 ? step : step * 4;
+}
+
 int umem_wp_async_scan(struct umem_wp_async *self, const struct umem_range *span,
 	struct umem_pageset *written)
 {
+	uint64_t step = self->huge ? UINT64_MAX : CALL_BYTES;
 	struct umem_scan scan = {
 		.at = span->start,
-		.end = span->end,
 		.protect = true,
 		.all = PAGE_IS_WRITTEN,
 		.wanted = PAGE_IS_WRITTEN,
 	};
 
-	while (scan.at < scan.end) {
+	while (scan.at < span->end) {
+		uint64_t begin = scan.at, bytes = 0;
 		size_t n;
-		int r = umem_pagemap_scan(self->base.target->pagemap_fd, &scan, self->vec,
-			self->n_vec, &n);
+		int r;
 
+		scan.end = span->end - begin > step ?
+			umem_align_up(begin + step, CALL_BYTES) : span->end;
+		scan.end = umem_min_u64(scan.end, span->end);
+		r = umem_pagemap_scan(self->base.target->pagemap_fd, &scan, self->vec,
+			self->n_vec, &n);
+		for (size_t i = 0; i < n && r == 0; i++) {
+			r = umem_pageset_add(written, self->vec[i].start, self->vec[i].end);
+			bytes += self->vec[i].end - self->vec[i].start;
+		}
 		if (r < 0)
 			return r;
-		for (size_t i = 0; i < n; i++) {
-			r = umem_pageset_add(written, self->vec[i].start, self->vec[i].end);
-			if (r < 0)
-				return r;
-		}
+		step = self->huge ? step : next_step(step, scan.at - begin, bytes);
 	}
 	return 0;
 }

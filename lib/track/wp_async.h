@@ -14,6 +14,7 @@
  * struct umem_wp_async - a tracker by write protection.
  * @watched: registered ranges that the caller wants to know about.
  * @armed: the part of @watched where every page is protected or marked.
+ * @huge: pages of the reserved pool are watched: no call may end inside one.
  * @spans, @unarmed, @touched, @scratch: made anew in each collect; kept for their memory.
  * @vanish: pages of private content that may go without a mark.
  * @objects: shared objects and their extents.
@@ -23,6 +24,7 @@ struct umem_wp_async {
 	struct umem_tracker base;
 	struct umem_ranges watched;
 	struct umem_ranges armed;
+	bool huge;
 	struct umem_ranges spans;
 	struct umem_ranges unarmed;
 	struct umem_ranges touched;
