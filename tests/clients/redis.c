@@ -18,6 +18,7 @@
 
 #define STEPS 4
 #define COLLECTS_A_STEP 10
+#define IDLE_PAGES 256
 
 /* What the process that sends PING tells. */
 struct pings {
@@ -112,7 +113,7 @@ static void run_step(pid_t server, struct cl_dirty *dirty, struct cl_image image
 	T_CHECK(loaded ? changed > 100 : changed > 0);
 	/* Its own clock, its statistics, its stack and the answers to PING. */
 	if (!loaded)
-		T_CHECK(most / UMEM_PAGE_BYTES < 256);
+		T_CHECK(most / UMEM_PAGE_BYTES < IDLE_PAGES);
 	umem_pageset_deinit(&round.dirty);
 	umem_ranges_deinit(&round.gone);
 }
@@ -148,7 +149,13 @@ int main(void)
 	for (int step = 0; step < STEPS; step++)
 		run_step(server, &dirty, images, step, true);
 	cl_cont(server);
-	t_msleep(300);
+	/* It goes on to rehash for a while; that is no idleness. */
+	for (int quiet = 0, i = 0; quiet < 5; i++) {
+		t_msleep(100);
+		cl_dirty_collect(&dirty, &first);
+		quiet = first.dirty_bytes < IDLE_PAGES * UMEM_PAGE_BYTES ? quiet + 1 : 0;
+		T_CHECK(i < 300, "the server does not come to rest");
+	}
 	cl_stop(server);
 	cl_dirty_collect(&dirty, &first);
 	cl_image_take(&images[STEPS % 2], server);
