@@ -25,6 +25,9 @@
  * @inverted, @all, @any: a page is reported when, with @inverted flipped, it
  *           has every bit of @all and (if @any) one of @any; PAGE_IS_*.
  * @wanted: the bits that are returned, and that split ranges where they change.
+ * @max_pages: end a call after so many pages were reported; 0 means no limit.
+ *           Not with @protect, where it splits huge pages, and not over pages of
+ *           the reserved pool, which it passes over unreported (Linux 6.18).
  */
 struct umem_scan {
 	uint64_t at;
@@ -34,6 +37,7 @@ struct umem_scan {
 	uint64_t all;
 	uint64_t any;
 	uint64_t wanted;
+	uint64_t max_pages;
 };
 
 /** umem_pagemap_open - /proc/@pid/pagemap. Return: 0, -ENOENT, -EACCES, -EPERM. */

@@ -37,6 +37,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/kern/pagemap.h"
@@ -54,8 +55,23 @@
  */
 #define GAP_BYTES (1ull << 20)
 
+/* How much is looked at, or armed, before a pause: 0.2 to 0.4 ms. */
+#define STEP_PAGES 8192
+#define STEP_BYTES (STEP_PAGES * UMEM_PAGE_BYTES)
+#define PAUSE_NS   20000
+
 #define LOOK_WANTED (PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_PFNZERO | PAGE_IS_FILE | \
 	PAGE_IS_HUGE)
+
+/*
+ * A call holds the lock that the target needs to map and unmap. Between two, the
+ * lock is taken back before one who waits for it is awake, and is only handed
+ * over after 4 ms. So large pieces are done in steps, with pauses.
+ */
+static void yield_lock(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
+}
 
 /* Is a page with these categories content that a report has to name? */
 static bool is_content(const struct umem_region *region, uint64_t categories, bool fresh)
@@ -80,12 +96,16 @@ static int look(struct umem_wp_async *self, const struct umem_region *region,
 		.end = piece->end,
 		.any = any,
 		.wanted = LOOK_WANTED,
+		.max_pages = region->page_size_bytes > UMEM_PAGE_BYTES ? 0 : STEP_PAGES,
 	};
 
 	while (scan.at < scan.end) {
 		size_t n;
 		int r = umem_pagemap_scan(self->base.target->pagemap_fd, &scan, self->vec,
 			self->n_vec, &n);
+
+		if (r == 0 && scan.at < scan.end)
+			yield_lock();
 
 		for (size_t i = 0; i < n && r == 0; i++) {
 			const struct page_region *run = &self->vec[i];
@@ -309,6 +329,24 @@ static int drop_zeros(struct umem_wp_async *self, struct umem_pageset *set)
 	return r < 0 ? r : umem_pageset_subtract(set, &zeros);
 }
 
+/* Arm one block, a large one in steps. */
+static int arm_block(struct umem_wp_async *self, const struct umem_range *block, uint64_t step)
+{
+	for (uint64_t at = block->start, end; at < block->end; at = end) {
+		struct umem_range part = { at, block->end };
+		int r;
+
+		end = umem_min_u64(block->end, umem_align_down(at, step) + step);
+		part.end = end;
+		r = umem_wp_async_scan(self, &part, &self->scratch);
+		if (r < 0)
+			return r;
+		if (end < block->end)
+			yield_lock();
+	}
+	return 0;
+}
+
 /* Arm @blocks, look again, and put what is to be reported into @found. */
 static int arm(struct umem_wp_async *self, const struct umem_region *region, bool fresh,
 	const struct umem_ranges *blocks, struct umem_pageset *found)
@@ -321,7 +359,7 @@ static int arm(struct umem_wp_async *self, const struct umem_region *region, boo
 		const struct umem_range *block = &blocks->v[i];
 
 		umem_pageset_clear(&self->scratch);
-		r = umem_wp_async_scan(self, block, &self->scratch);
+		r = arm_block(self, block, umem_max_u64(STEP_BYTES, region->page_size_bytes));
 		if (r == 0)
 			r = umem_ranges_add(&self->armed, block->start, block->end);
 		if (r == 0 && swaps)
