@@ -62,6 +62,7 @@ struct umem_watch *umem_watch_free(struct umem_watch *watch)
 	umem_ranges_deinit(&watch->vanished);
 	umem_ranges_deinit(&watch->lost);
 	umem_ranges_deinit(&watch->pieces);
+	umem_ranges_deinit(&watch->unwatched);
 	umem_ranges_deinit(&watch->gone);
 	umem_ranges_deinit(&watch->pinned);
 	umem_pins_deinit(&watch->pins);
@@ -184,37 +185,83 @@ static int add_untrackable(struct umem_watch *watch)
 	return 0;
 }
 
+/* What vanished is gone, needs no watching, and is not what an unfinished round says. */
+static int take_vanished(struct umem_watch *watch)
+{
+	int r = select_ranges(watch, &watch->vanished);
+
+	for (size_t i = 0; i < watch->pieces.n && r == 0; i++) {
+		const struct umem_range *v = &watch->pieces.v[i];
+
+		r = umem_ranges_add(&watch->gone, v->start, v->end);
+		if (r == 0)
+			r = umem_ranges_sub(&watch->unwatched, v->start, v->end);
+		for (int k = 0; k < UMEM_N_WHYS && r == 0; k++)
+			r = umem_pageset_sub(&watch->sets[k], v->start, v->end);
+	}
+	return r < 0 ? r : watch->tracker->ops->forget(watch->tracker, &watch->vanished);
+}
+
+/* What appeared is watched in this collect, or in a later one if this fails. */
+static int take_appeared(struct umem_watch *watch, const struct umem_ranges *appeared)
+{
+	int r = select_ranges(watch, appeared);
+
+	for (size_t i = 0; i < watch->pieces.n && r == 0; i++)
+		r = umem_ranges_add(&watch->unwatched, watch->pieces.v[i].start,
+			watch->pieces.v[i].end);
+	return r;
+}
+
+/* A mapping that was replaced by an equal one is gone, and new. */
+static int take_lost(struct umem_watch *watch)
+{
+	int r = take_appeared(watch, &watch->lost);
+
+	for (size_t i = 0; i < watch->lost.n && r == 0; i++) {
+		const struct umem_range *l = &watch->lost.v[i];
+
+		umem_space_unregister(&watch->target->space, l);
+		r = umem_ranges_add(&watch->gone, l->start, l->end);
+	}
+	return r;
+}
+
+/* The map: gone; and, as they knew it, the sharers. */
+static int refresh(struct umem_watch *watch, struct umem_note *note)
+{
+	int r = umem_target_refresh(watch->target, &watch->appeared, &watch->vanished, note);
+
+	if (r == 0)
+		r = take_vanished(watch);
+	if (r == 0)
+		r = take_appeared(watch, &watch->appeared);
+	if (r == 0)
+		r = umem_sharers_departed(watch->target, &watch->vanished, watch->target,
+			watch->tracker->ops->watched(watch->tracker),
+			&watch->sets[UMEM_WHY_SHARER]);
+	return r;
+}
+
 /* The map and the tracker: written, new, gone. */
 static int collect_own(struct umem_watch *watch, struct umem_note *note)
 {
 	const struct umem_tracker_ops *ops = watch->tracker->ops;
-	struct umem_space *space = &watch->target->space;
-	int r = umem_target_refresh(watch->target, &watch->appeared, &watch->vanished, note);
+	int r = refresh(watch, note), lost;
 
-	if (r == 0)
-		r = select_ranges(watch, &watch->vanished);
-	for (size_t i = 0; i < watch->pieces.n && r == 0; i++)
-		r = umem_ranges_add(&watch->gone, watch->pieces.v[i].start,
-			watch->pieces.v[i].end);
-	if (r == 0)
-		r = ops->forget(watch->tracker, &watch->vanished);
 	umem_ranges_clear(&watch->lost);
 	if (r == 0)
 		r = ops->collect(watch->tracker, &watch->sets[UMEM_WHY_WRITTEN], &watch->lost,
 			&watch->incomplete, note);
-	/* A mapping that was replaced by an equal one is gone, and new. */
-	for (size_t i = 0; i < watch->lost.n && r == 0; i++) {
-		const struct umem_range *l = &watch->lost.v[i];
-
-		umem_space_unregister(space, l);
-		r = umem_ranges_add(&watch->gone, l->start, l->end);
-		if (r == 0)
-			r = umem_ranges_add(&watch->appeared, l->start, l->end);
-	}
+	/* Also of a collect that failed: it has forgotten them. */
+	lost = take_lost(watch);
 	if (r == 0)
-		r = select_ranges(watch, &watch->appeared);
+		r = lost;
 	if (r == 0)
-		r = ops->watch(watch->tracker, &watch->pieces, &watch->sets[UMEM_WHY_NEW], note);
+		r = ops->watch(watch->tracker, &watch->unwatched, &watch->sets[UMEM_WHY_NEW],
+			note);
+	if (r == 0)
+		umem_ranges_clear(&watch->unwatched);
 	if (r == 0 && ops->collect_punched)
 		r = ops->collect_punched(watch->tracker, &watch->sets[UMEM_WHY_WRITTEN],
 			&watch->sets[UMEM_WHY_PUNCHED], &watch->incomplete);
@@ -228,9 +275,6 @@ static int collect_others(struct umem_watch *watch)
 	int r = umem_sharers_collect(&watch->sharers, watch->target, watched, false, out,
 		&watch->incomplete);
 
-	if (r == 0)
-		r = umem_sharers_departed(watch->target, &watch->vanished, watch->target, watched,
-			out);
 	for (int i = UMEM_WHY_WRITTEN; i <= UMEM_WHY_PUNCHED && r == 0; i++)
 		r = umem_sharers_aliases(watch->target, watched, &watch->sets[i], out);
 	return r;

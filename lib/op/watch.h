@@ -28,6 +28,7 @@
  * @pinned: ranges that are reported as pinned in the coming round.
  * @carried: pages that direct I/O may still write, reported in the coming round.
  * @appeared, @vanished, @lost, @pieces: scratch.
+ * @unwatched: appeared, but not watched yet, because a collect failed.
  * @sets: pages of the last round by reason; disjoint once it is composed.
  * @gone, @incomplete: of the last round.
  * @assumes: of the arming.
@@ -48,6 +49,7 @@ struct umem_watch {
 	struct umem_ranges vanished;
 	struct umem_ranges lost;
 	struct umem_ranges pieces;
+	struct umem_ranges unwatched;
 	struct umem_pageset sets[UMEM_N_WHYS];
 	struct umem_ranges gone;
 	struct umem_reasons incomplete;

@@ -47,6 +47,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/fault.h"
 #include "lib/base/note.h"
 #include "lib/kern/pagemap.h"
 #include "lib/kern/uffd.h"
@@ -218,7 +219,10 @@ static int watch(struct umem_tracker *tracker, const struct umem_ranges *ranges,
 				umem_max_u64(region->start, w->start),
 				umem_min_u64(region->end, w->end),
 			};
-			int r = watch_piece(self, region, &piece, fresh);
+			int r = -(int)UMEM_FAULT_POINT("track.watch-errno");
+
+			if (r == 0)
+				r = watch_piece(self, region, &piece, fresh);
 
 			if (r == -ESRCH)
 				return UMEM_GONE;
@@ -470,6 +474,8 @@ static int collect(struct umem_tracker *tracker, struct umem_pageset *written,
 		r = umem_reasons_add(why, 0, UINT64_MAX,
 			"this kernel does not report when 2 MiB or more are discarded at once "
 			"(scan_reports_holes)");
+	if (r == 0)
+		r = -(int)UMEM_FAULT_POINT("track.collect-errno");
 	if (r == -ESRCH)
 		return UMEM_GONE;
 	if (r == -EAGAIN)

@@ -256,10 +256,12 @@ struct actor_area *act_create(void)
 	return act_create_at(kind, 0, 0);
 }
 
-static void do_command(void)
+/* @same_round: nothing was collected since the last command. */
+static void do_command(bool same_round)
 {
-	board->n_touches = board->touched_all = board->log_len = 0;
-	for (uint64_t i = 0; i < MAX_OBJECTS && i < board->n_objects; i++)
+	if (!same_round)
+		board->n_touches = board->touched_all = board->log_len = 0;
+	for (uint64_t i = 0; i < board->n_objects && !same_round; i++)
 		board->objects[i].punched = false;
 	for (uint64_t i = 0; i < board->n_areas; i++)
 		if (board->areas[i].freed)
@@ -290,10 +292,10 @@ void actor_run(int fd, uint64_t seed, uint64_t steps, bool swap, bool hugetlb)
 	board->hugetlb = hugetlb;
 	for (int i = 0; i < 10; i++)
 		act_create();
-	do_command();
+	do_command(false);
 	board->done = 1;
 	while (read(fd, &command, 1) == 1) {
-		do_command();
+		do_command(command == '+');
 		board->done++;
 	}
 	_exit(0);

@@ -111,7 +111,10 @@ struct actor_board {
 	char log[LOG_BYTES];
 };
 
-/** actor_run - be the actor; commands come by @fd, a byte each. Never returns. */
+/**
+ * actor_run - be the actor; commands come by @fd, a byte each: '+' goes on in
+ * the round of the last one, any other begins a round. Never returns.
+ */
 void actor_run(int fd, uint64_t seed, uint64_t steps, bool swap, bool hugetlb)
 	__attribute__((noreturn));
 

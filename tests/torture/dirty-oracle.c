@@ -57,6 +57,7 @@ struct tally {
 	uint64_t pages;
 	uint64_t dirty_pages;
 	uint64_t incomplete;
+	uint64_t failed;
 };
 
 /**
@@ -349,6 +350,34 @@ static int start_actor(struct trial *t)
 	return pair[0];
 }
 
+/*
+ * A collect that fails on the way, and some steps more: the next round has to
+ * hold what this one would have held. Needs the fault points of a test build.
+ */
+static void fail_collect(struct trial *t, struct umem_watch *watch, int command_fd)
+{
+	const struct umem_round *round;
+	int r;
+
+	setenv("UMEM_FAULTS", t_below(&t->state, 2) ? "track.collect-errno=12" :
+						      "track.watch-errno=12", 1);
+	r = umem_watch_collect(watch, &round, NULL);
+	unsetenv("UMEM_FAULTS");
+	if (r == 0) {
+		/* Nothing was there to fail on. */
+		take_round(t, watch, round);
+		return;
+	}
+	T_CHECK(r == -ENOMEM, "%d", r);
+	t->tally.failed++;
+	if (t_below(&t->state, 2))
+		return;
+	T_CHECK(write(command_fd, "+", 1) == 1);
+	t->commands++;
+	wait_quiet(t);
+	take_touches(t);
+}
+
 static void run_trial(struct trial *t)
 {
 	struct umem_target *target = NULL;
@@ -374,6 +403,8 @@ static void run_trial(struct trial *t)
 		write_from_outside(t);
 		if (t->options->verbose)
 			printf("round %u\n%s\n", t->round, t->board.log);
+		if (t_below(&t->state, 8) == 0)
+			fail_collect(t, watch, command_fd);
 		r = umem_watch_collect(watch, &round, &note);
 		if (r != 0)
 			complain(t, note.addr, note.text);
@@ -415,6 +446,7 @@ static bool run_seed(const struct options *options, uint64_t seed, struct tally 
 		sum->pages += tally.pages;
 		sum->dirty_pages += tally.dirty_pages;
 		sum->incomplete += tally.incomplete;
+		sum->failed += tally.failed;
 	}
 	close(pipe_fds[0]);
 	status = t_wait(pid);
@@ -476,9 +508,10 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; i < options.seeds && failed < 5; i++)
 		failed += !run_seed(&options, seed + i, &sum);
 	printf("%llu rounds, %llu pictures, %llu pages compared, %llu reported, %llu rounds "
-	       "incomplete, %.1f s\n",
+	       "incomplete, %llu collects failed on purpose, %.1f s\n",
 		(unsigned long long)sum.rounds, (unsigned long long)sum.pictures,
 		(unsigned long long)sum.pages, (unsigned long long)sum.dirty_pages,
-		(unsigned long long)sum.incomplete, (double)(t_now_ns() - start_ns) / 1e9);
+		(unsigned long long)sum.incomplete, (unsigned long long)sum.failed,
+		(double)(t_now_ns() - start_ns) / 1e9);
 	return failed ? 1 : 0;
 }
