@@ -70,7 +70,12 @@ void act_touch(const struct actor_area *area, uint64_t first, uint64_t pages)
 			low &= ~(HUGE - 1);
 			high = (high + HUGE - 1) & ~(HUGE - 1);
 		}
-		note_touch(low > start ? low : start, high < end ? high : end);
+		/* A huge page may reach into the area beside, which is the same mapping. */
+		if (!coarse && low < start)
+			low = start;
+		if (!coarse && high > end)
+			high = end;
+		note_touch(low, high);
 	}
 }
 

@@ -52,6 +52,7 @@ enum actor_kind {
  * @hidden: PROT_NONE or read-only now.
  * @locked: mlock was tried; making it writable again faults all of it in.
  * @freed: MADV_FREE was called: pages of it may go at any time.
+ * @mergeable: KSM may merge its pages whenever it runs.
  * @pinned: registered with the ring; it is neither moved nor replaced.
  * @guard_first, @guard_pages: guard pages in it.
  */
@@ -65,6 +66,7 @@ struct actor_area {
 	bool pinned;
 	bool locked;
 	bool freed;
+	bool mergeable;
 	uint64_t guard_first;
 	uint64_t guard_pages;
 };
