@@ -390,16 +390,39 @@ static int check_ranges(const struct umem_range *ranges, size_t n_ranges,
 	return n_ranges ? 0 : umem_note_set(note, -EINVAL, 0, "no range was given");
 }
 
-/*
- * A userfaultfd does not say whose memory it acts on. Lifting protection on a
- * page of ours that is mapped nowhere else would tell only by damage, so ask
- * with a registration: it must succeed on what the caller says is there.
- */
-static int check_uffd(int uffd, const struct umem_range *range, struct umem_note *note)
+/* Is all of @managed mapped? Registering asks for one mapping in a range only. */
+static int check_mapped(const struct umem_target *target, struct umem_note *note)
 {
+	struct umem_maps maps = { 0 };
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges mapped = { 0 };
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges holes = { 0 };
+	int r = umem_maps_read(target->maps_fd, UMEM_MAPS_AUTO, &maps);
+
+	if (r == 0 && maps.n == 0) {
+		umem_note_set(note, -ESRCH, 0, "process %d ended", target->pid);
+		r = UMEM_GONE;
+	}
+	for (size_t i = 0; i < maps.n && r == 0; i++)
+		r = umem_ranges_add(&mapped, maps.v[i].start, maps.v[i].end);
+	umem_maps_deinit(&maps);
+	if (r == 0)
+		r = umem_ranges_subtract(&target->managed, &mapped, &holes);
+	if (r == 0 && holes.n)
+		return umem_note_set(note, -EINVAL, holes.v[0].start,
+			"process %d has nothing mapped at %#llx-%#llx", target->pid,
+			(unsigned long long)holes.v[0].start,
+			(unsigned long long)holes.v[0].end);
+	return r;
+}
+
+/* Is @uffd an asynchronous userfaultfd? Its fdinfo has "API:\taa:FEATURES:IOCTLS". */
+static int check_mode(int uffd, struct umem_note *note)
+{
+	UMEM_FREE char *text = NULL;
+	unsigned long long features = 0;
 	char link[64], path[40];
+	const char *at;
 	ssize_t n;
-	int r;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", uffd);
 	n = readlink(path, link, sizeof(link) - 1);
@@ -409,15 +432,56 @@ static int check_uffd(int uffd, const struct umem_range *range, struct umem_note
 	if (strcmp(link, "anon_inode:[userfaultfd]") != 0)
 		return umem_note_set(note, -EBADF, 0, "descriptor %d is %s, not a userfaultfd",
 			uffd, link);
-	r = umem_uffd_register(uffd, range->start, range->end, UFFDIO_REGISTER_MODE_WP);
-	if (r == -ESRCH)
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", uffd);
+	if (umem_read_file(AT_FDCWD, path, 1 << 12, &text, NULL) < 0)
+		return 0; /* then the registration tells most of it */
+	at = strstr(text, "\nAPI:");
+	if (at && sscanf(at, "\nAPI: %*x:%llx", &features) == 1 &&
+		(features & UFFD_FEATURE_WP_ASYNC))
+		return 0;
+	/* Protecting by a synchronous one would block every writer for ever. */
+	return umem_note_set(note, -EINVAL, 0,
+		"the userfaultfd is not in asynchronous mode: call UFFDIO_API with "
+		"UFFD_FEATURE_WP_ASYNC on a new one");
+}
+
+/*
+ * A userfaultfd does not say whose memory it acts on. Ask with a registration,
+ * which does nothing by itself in asynchronous mode, and look for its effect
+ * in the process that it is said to be of: a fork has the same addresses.
+ */
+static int check_range(const struct umem_target *target, int uffd,
+	const struct umem_range *range, struct umem_note *note)
+{
+	struct umem_scan scan = {
+		.at = range->start,
+		.end = range->end,
+		.inverted = PAGE_IS_WPALLOWED,
+		.all = PAGE_IS_WPALLOWED,
+		.wanted = PAGE_IS_WPALLOWED,
+	};
+	struct page_region other;
+	size_t n = 0;
+	int r = umem_uffd_register(uffd, range->start, range->end, UFFDIO_REGISTER_MODE_WP);
+
+	if (r == -ESRCH) {
+		umem_note_set(note, r, 0, "process %d ended", target->pid);
 		return UMEM_GONE;
+	}
 	if (r < 0)
 		return umem_note_set(note, -EINVAL, range->start,
-			"the userfaultfd cannot watch %#llx-%#llx: %s; was UFFDIO_API called "
-			"with UFFD_FEATURE_WP_ASYNC, and is this its memory?",
+			"the userfaultfd cannot watch %#llx-%#llx: %s; is this its memory?",
 			(unsigned long long)range->start, (unsigned long long)range->end,
 			strerror(-r));
+	while (r == 0 && n == 0 && scan.at < scan.end)
+		r = umem_pagemap_scan(target->pagemap_fd, &scan, &other, 1, &n);
+	if (r == -ESRCH)
+		return UMEM_GONE;
+	if (r == -ENOTTY)
+		return umem_note_set(note, r, 0, "the kernel lacks PAGEMAP_SCAN (Linux 6.7)");
+	if (r < 0 || n)
+		return umem_note_set(note, -EINVAL, range->start,
+			"the userfaultfd is of another process than %d", target->pid);
 	return 0;
 }
 
@@ -431,9 +495,13 @@ int umem_target_adopt(int pid, int uffd, const struct umem_range *ranges, size_t
 
 	if (r != 0)
 		return r;
-	r = check_ranges(ranges, n_ranges, &target->managed, note);
+	r = check_mode(uffd, note);
+	if (r == 0)
+		r = check_ranges(ranges, n_ranges, &target->managed, note);
+	if (r == 0)
+		r = check_mapped(target, note);
 	for (size_t i = 0; i < target->managed.n && r == 0; i++)
-		r = check_uffd(uffd, &target->managed.v[i], note);
+		r = check_range(target, uffd, &target->managed.v[i], note);
 	if (r != 0)
 		return r;
 	target->adopted = true;

@@ -152,6 +152,8 @@ static int read_pins(struct umem_watch *watch, struct umem_note *note)
 {
 	int r = umem_target_read_pins(watch->target, &watch->pins);
 
+	if (r == UMEM_GONE)
+		umem_note_set(note, -ESRCH, 0, "process %d ended", watch->target->pid);
 	if (r == -EACCES || r == -EPERM) {
 		watch->pins_hidden = true;
 		return 0;
