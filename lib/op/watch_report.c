@@ -16,13 +16,9 @@ static int assume_region(struct umem_watch *watch, const struct umem_region *g, 
 {
 	if (g->kind == UMEM_KIND_FILE_PRIVATE)
 		*files = true;
-	if (g->page_size_bytes > UMEM_PAGE_BYTES && g->registered) {
-		int r = umem_reasons_add(&watch->assumes, g->start, g->end,
+	if (g->kind == UMEM_KIND_HUGETLB)
+		return umem_reasons_add(&watch->assumes, g->start, g->end,
 			"huge pages: none is discarded and read again within one round");
-
-		if (r < 0)
-			return r;
-	}
 	if (!umem_kind_shared(g->kind))
 		return 0;
 	if (g->untrackable)

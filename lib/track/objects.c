@@ -58,6 +58,7 @@ static void drop(struct umem_object *object)
 {
 	object->fd = umem_fd_close(object->fd);
 	umem_pageset_deinit(&object->data);
+	umem_pageset_deinit(&object->added);
 }
 
 void umem_objects_deinit(struct umem_objects *objects)
@@ -127,6 +128,7 @@ int umem_objects_watch(struct umem_objects *objects, const struct umem_target *t
 	struct umem_ranges *data)
 {
 	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges extents = { 0 };
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset more = { 0 };
 	struct umem_object *o = umem_objects_find(objects, region);
 	uint64_t first = piece->start - region->start + region->offset;
 	int r = 0;
@@ -143,7 +145,13 @@ int umem_objects_watch(struct umem_objects *objects, const struct umem_target *t
 			o->error = r;
 		return r;
 	}
-	r = umem_pageset_add_ranges(&o->data, &extents);
+	r = umem_pageset_add_ranges(&more, &extents);
+	if (r == 0)
+		r = umem_pageset_subtract(&more, &o->data);
+	if (r == 0)
+		r = umem_pageset_union(&o->added, &more);
+	if (r == 0)
+		r = umem_pageset_union(&o->data, &more);
 	return r < 0 ? r : project(region, &extents, data);
 }
 
@@ -172,10 +180,10 @@ static int watched_offsets(const struct umem_object *o, const struct umem_space 
 	return 0;
 }
 
-/* Pages of file offsets @gone, at every watched address that shows them. */
-static int project_gone(struct umem_pageset *gone, const struct umem_object *o,
+/* Pages of file offsets @pages, at every watched address that shows them. */
+static int project_all(struct umem_pageset *pages, const struct umem_object *o,
 	struct umem_space *space, const struct umem_ranges *watched,
-	struct umem_pageset *punched)
+	struct umem_pageset *out)
 {
 	for (size_t k = 0; k < space->n; k++) {
 		const struct umem_region *g = &space->v[k];
@@ -188,11 +196,11 @@ static int project_gone(struct umem_pageset *gone, const struct umem_object *o,
 
 		uint64_t last = g->offset + (g->end - g->start);
 
-		r = umem_pageset_walk_from(gone, g->offset, &it);
+		r = umem_pageset_walk_from(pages, g->offset, &it);
 		if (r < 0)
 			return r;
 		while (r == 0 && umem_pageset_next(&it, &run) && run.start < last)
-			r = umem_pageset_add(punched, run.start - g->offset + g->start,
+			r = umem_pageset_add(out, run.start - g->offset + g->start,
 				umem_min_u64(run.end, last) - g->offset + g->start);
 		umem_pageset_walk_end(&it);
 		if (r < 0)
@@ -327,21 +335,25 @@ static int collect_unmapped(struct umem_object *o, struct umem_target *target,
 		r = umem_pageset_union(&o->data, rest);
 	if (r == 0)
 		r = drop_zeros(o, rest);
-	return r < 0 ? r : project_gone(rest, o, &target->space, watched, written);
+	return r < 0 ? r : project_all(rest, o, &target->space, watched, written);
 }
 
 /* Look at one object. Return: 0, -ENOMEM, -ESRCH; anything else is kept in its @error. */
 static int collect_one(struct umem_object *o, struct umem_target *target,
 	const struct umem_ranges *offsets, const struct umem_ranges *watched,
 	struct page_region *vec, size_t n_vec, struct umem_pageset *written,
-	struct umem_pageset *punched)
+	struct umem_pageset *grown, struct umem_pageset *punched)
 {
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset more = { 0 };
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset present = { 0 };
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset candidates = { 0 };
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset rest = { 0 };
 	struct umem_file_stamp stamp;
-	int r = umem_filecache_stamp(o->fd, &stamp);
+	int r = project_all(&o->added, o, &target->space, watched, grown);
 
+	umem_pageset_clear(&o->added);
+	if (r == 0)
+		r = umem_filecache_stamp(o->fd, &stamp);
 	if (r == 0 && umem_filecache_same(&o->stamp, &stamp))
 		return 0;
 	if (r == 0)
@@ -358,11 +370,19 @@ static int collect_one(struct umem_object *o, struct umem_target *target,
 	if (r == 0)
 		r = look_up(o, &candidates);
 	if (r == 0)
-		r = project_gone(&candidates, o, &target->space, watched, punched);
+		r = project_all(&candidates, o, &target->space, watched, punched);
 	if (r == 0)
 		r = umem_pageset_subtract(&o->data, &candidates);
 	if (r == 0)
+		r = umem_pageset_union(&more, &present);
+	if (r == 0)
+		r = umem_pageset_subtract(&more, &o->data);
+	if (r == 0)
 		r = collect_unmapped(o, target, watched, &rest, written);
+	if (r == 0)
+		r = umem_pageset_union(&more, &rest);
+	if (r == 0)
+		r = project_all(&more, o, &target->space, watched, grown);
 	if (r == 0)
 		r = umem_pageset_union(&o->data, &present);
 	if (r == -ENOMEM || r == -ESRCH)
@@ -392,7 +412,8 @@ static int cannot_ask(const struct umem_object *o, const struct umem_space *spac
 
 int umem_objects_collect(struct umem_objects *objects, struct umem_target *target,
 	const struct umem_ranges *watched, struct page_region *vec, size_t n_vec,
-	struct umem_pageset *written, struct umem_pageset *punched, struct umem_reasons *why)
+	struct umem_pageset *written, struct umem_pageset *grown, struct umem_pageset *punched,
+	struct umem_reasons *why)
 {
 	size_t kept = 0;
 	int r = 0;
@@ -407,7 +428,7 @@ int umem_objects_collect(struct umem_objects *objects, struct umem_target *targe
 		o->used = offsets.n > 0;
 		if (o->used && o->error == 0)
 			r = collect_one(o, target, &offsets, watched, vec, n_vec, written,
-				punched);
+				grown, punched);
 		if (o->used && o->error != 0 && r == 0)
 			r = cannot_ask(o, &target->space, watched, why);
 	}
@@ -428,6 +449,7 @@ size_t umem_objects_memory(const struct umem_objects *objects)
 	size_t bytes = objects->room * sizeof(*objects->v);
 
 	for (size_t i = 0; i < objects->n; i++)
-		bytes += umem_pageset_memory(&objects->v[i].data);
+		bytes += umem_pageset_memory(&objects->v[i].data) +
+			umem_pageset_memory(&objects->v[i].added);
 	return bytes;
 }

@@ -23,6 +23,7 @@
  * @error: -errno of opening it or asking it.
  * @stamp: taken before @data was read.
  * @data: pages of the file that held data, by file offset.
+ * @added: of @data, what umem_objects_watch() found; other mappings do not know it yet.
  * @used: a watched region maps it.
  */
 struct umem_object {
@@ -33,6 +34,7 @@ struct umem_object {
 	int error;
 	struct umem_file_stamp stamp;
 	struct umem_pageset data;
+	struct umem_pageset added;
 	bool used;
 };
 
@@ -64,6 +66,7 @@ int umem_objects_watch(struct umem_objects *objects, const struct umem_target *t
  * @watched: only these addresses count; objects that none of them maps are closed.
  * @vec, @n_vec: scratch for a scan.
  * @written: addresses that got data but are not mapped are added.
+ * @grown: addresses whose page got data, mapped or not, are added.
  * @punched: addresses whose data is gone are added.
  * @why: regions whose object cannot be asked are added.
  *
@@ -71,7 +74,8 @@ int umem_objects_watch(struct umem_objects *objects, const struct umem_target *t
  */
 int umem_objects_collect(struct umem_objects *objects, struct umem_target *target,
 	const struct umem_ranges *watched, struct page_region *vec, size_t n_vec,
-	struct umem_pageset *written, struct umem_pageset *punched, struct umem_reasons *why);
+	struct umem_pageset *written, struct umem_pageset *grown, struct umem_pageset *punched,
+	struct umem_reasons *why);
 
 /** umem_objects_find - the object of @region, or NULL. */
 struct umem_object *umem_objects_find(const struct umem_objects *objects,

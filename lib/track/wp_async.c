@@ -490,15 +490,14 @@ static int collect(struct umem_tracker *tracker, struct umem_pageset *written,
 static int collect_punched(struct umem_tracker *tracker, struct umem_pageset *written,
 	struct umem_pageset *punched, struct umem_reasons *why)
 {
-	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset data = { 0 };
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset grown = { 0 };
 	struct umem_wp_async *self = self_of(tracker);
 	int r = umem_objects_collect(&self->objects, tracker->target, &self->watched,
-		self->vec, self->n_vec, &data, punched, why);
+		self->vec, self->n_vec, written, &grown, punched, why);
 
+	/* Wherever an object shows data is armed: there a first touch is no change. */
 	if (r == 0)
-		r = umem_wp_async_arm_data(self, &data, written);
-	if (r == 0)
-		r = umem_pageset_union(written, &data);
+		r = umem_wp_async_arm_data(self, &grown, written);
 	return r == -ESRCH ? UMEM_GONE : r;
 }
 

@@ -268,6 +268,8 @@ static void do_command(bool same_round)
 		board->n_touches = board->touched_all = board->log_len = 0;
 	for (uint64_t i = 0; i < board->n_objects && !same_round; i++)
 		board->objects[i].punched = false;
+	for (uint64_t i = 0; i < board->n_areas && !same_round; i++)
+		board->areas[i].discarded = false;
 	for (uint64_t i = 0; i < board->n_areas; i++)
 		if (board->areas[i].freed)
 			act_touch(&board->areas[i], 0, board->areas[i].pages);

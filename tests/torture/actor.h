@@ -53,6 +53,7 @@ enum actor_kind {
  * @locked: mlock was tried; making it writable again faults all of it in.
  * @freed: MADV_FREE was called: pages of it may go at any time.
  * @mergeable: KSM may merge its pages whenever it runs.
+ * @discarded: a private huge page was, in this round: none is read then (see assumes).
  * @pinned: registered with the ring; it is neither moved nor replaced.
  * @guard_first, @guard_pages: guard pages in it.
  */
@@ -67,6 +68,7 @@ struct actor_area {
 	bool locked;
 	bool freed;
 	bool mergeable;
+	bool discarded;
 	uint64_t guard_first;
 	uint64_t guard_pages;
 };

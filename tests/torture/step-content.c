@@ -43,7 +43,7 @@ static void read_some(void)
 {
 	struct actor_area *a = act_pick();
 
-	if (!a || (a->object >= 0 && board->objects[a->object].punched))
+	if (!a || a->discarded || (a->object >= 0 && board->objects[a->object].punched))
 		return;
 	for (uint64_t i = 0; i < 20; i++) {
 		uint64_t page = act_below(a->pages);
@@ -81,6 +81,7 @@ static void advise(int advice, const char *name)
 		return;
 	act_touch(a, first, n);
 	r = madvise(at_page(a, first), n * PAGE, advice);
+	a->discarded |= advice == MADV_DONTNEED && act_is_huge(a);
 	a->freed |= advice == MADV_FREE && r == 0;
 	act_log("  %s %#llx page %llu +%llu: %s", name, (unsigned long long)a->at,
 		(unsigned long long)first, (unsigned long long)n, r ? strerror(errno) : "ok");
@@ -310,7 +311,7 @@ static void populate(void)
 	}
 	struct actor_area *a = act_pick();
 
-	if (a && (a->object < 0 || !board->objects[a->object].punched))
+	if (a && !a->discarded && (a->object < 0 || !board->objects[a->object].punched))
 		madvise((void *)a->at, a->pages * PAGE, MADV_POPULATE_READ);
 }
 

@@ -40,6 +40,13 @@ static void lift_guard(struct actor_area *a)
 	a->guard_pages = 0;
 }
 
+/* Splitting a huge page of shared memory loses its marks. */
+static void touch_collapsed(const struct actor_area *a)
+{
+	if (a->object >= 0 && board->objects[a->object].collapsed)
+		act_touch(a, 0, a->pages);
+}
+
 /* The granule in which an area can be cut. */
 static uint64_t grain(const struct actor_area *a)
 {
@@ -54,6 +61,7 @@ static struct actor_area *cut(struct actor_area *a, uint64_t page)
 	if (board->n_areas == MAX_AREAS || page == 0 || page >= a->pages)
 		return NULL;
 	lift_guard(a);
+	touch_collapsed(a);
 	b = &board->areas[board->n_areas++];
 	*b = *a;
 	b->at += page * PAGE;
@@ -159,6 +167,7 @@ static void shrink(void)
 	if (to == 0 || to >= a->pages)
 		return;
 	lift_guard(a);
+	touch_collapsed(a);
 	if (act_is_huge(a))
 		T_SYS(munmap(at_page(a, to), (a->pages - to) * PAGE));
 	else if (mremap((void *)a->at, a->pages * PAGE, to * PAGE, 0) == MAP_FAILED)
