@@ -269,9 +269,9 @@ static void do_command(bool same_round)
 	for (uint64_t i = 0; i < board->n_objects && !same_round; i++)
 		board->objects[i].punched = false;
 	for (uint64_t i = 0; i < board->n_areas && !same_round; i++)
-		board->areas[i].discarded = false;
+		board->areas[i].discarded = board->areas[i].young = false;
 	for (uint64_t i = 0; i < board->n_areas; i++)
-		if (board->areas[i].freed)
+		if (board->areas[i].freed || board->areas[i].mergeable)
 			act_touch(&board->areas[i], 0, board->areas[i].pages);
 	for (uint64_t i = 0; i < board->steps; i++) {
 		uint64_t what = act_below(100);

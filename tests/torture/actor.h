@@ -54,6 +54,7 @@ enum actor_kind {
  * @freed: MADV_FREE was called: pages of it may go at any time.
  * @mergeable: KSM may merge its pages whenever it runs.
  * @discarded: a private huge page was, in this round: none is read then (see assumes).
+ * @young: a second mapping that appeared in this round; it stays for the next (see assumes).
  * @pinned: registered with the ring; it is neither moved nor replaced.
  * @guard_first, @guard_pages: guard pages in it.
  */
@@ -69,6 +70,7 @@ struct actor_area {
 	bool freed;
 	bool mergeable;
 	bool discarded;
+	bool young;
 	uint64_t guard_first;
 	uint64_t guard_pages;
 };

@@ -45,6 +45,7 @@ struct options {
 	unsigned seeds;
 	unsigned rounds;
 	unsigned steps;
+	unsigned jobs;
 	bool swap;
 	bool verbose;
 	bool hugetlb;
@@ -423,24 +424,41 @@ static void run_trial(struct trial *t)
 	t_end(t->pid);
 }
 
-/* Each seed in a process of its own: nothing is handed on from one to the next. */
-static bool run_seed(const struct options *options, uint64_t seed, struct tally *sum)
-{
-	int pipe_fds[2], status;
-	struct tally tally = { 0 };
+/* A seed that is being run. */
+struct job {
+	uint64_t seed;
 	pid_t pid;
+	int fd;
+};
+
+/* Each seed in a process of its own: nothing is handed on from one to the next. */
+static struct job begin_seed(const struct options *options, uint64_t seed)
+{
+	int pipe_fds[2];
+	struct job job = { .seed = seed };
 
 	T_SYS(pipe2(pipe_fds, O_CLOEXEC));
-	pid = t_fork();
-	if (pid == 0) {
+	job.pid = t_fork();
+	if (job.pid == 0) {
 		trial.options = options;
 		trial.seed = seed;
 		run_trial(&trial);
-		T_CHECK(write(pipe_fds[1], &trial.tally, sizeof(tally)) == sizeof(tally));
+		T_CHECK(write(pipe_fds[1], &trial.tally, sizeof(trial.tally)) ==
+			sizeof(trial.tally));
 		exit(trial.n_bad ? 1 : 0);
 	}
 	close(pipe_fds[1]);
-	if (read(pipe_fds[0], &tally, sizeof(tally)) == sizeof(tally)) {
+	job.fd = pipe_fds[0];
+	return job;
+}
+
+/* Return: did it pass? */
+static bool end_seed(struct job *job, struct tally *sum)
+{
+	struct tally tally = { 0 };
+	int status;
+
+	if (read(job->fd, &tally, sizeof(tally)) == sizeof(tally)) {
 		sum->rounds += tally.rounds;
 		sum->pictures += tally.pictures;
 		sum->pages += tally.pages;
@@ -448,14 +466,31 @@ static bool run_seed(const struct options *options, uint64_t seed, struct tally 
 		sum->incomplete += tally.incomplete;
 		sum->failed += tally.failed;
 	}
-	close(pipe_fds[0]);
-	status = t_wait(pid);
+	close(job->fd);
+	status = t_wait(job->pid);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
 		exit(77);
 	if (status)
-		printf("seed %llu failed: %#x\n", (unsigned long long)seed, status);
-	fflush(stdout);
+		printf("seed %llu failed: %#x\n", (unsigned long long)job->seed, status);
 	return status == 0;
+}
+
+/* Two at a time: one's oracle works while the other's actor does. Return: how many failed. */
+static unsigned run_seeds(const struct options *options, uint64_t seed, struct tally *sum)
+{
+	struct job jobs[2];
+	unsigned begun = 0, ended = 0, failed = 0;
+
+	while (ended < begun || (begun < options->seeds && failed < 5)) {
+		if (begun < options->seeds && failed < 5 && begun - ended < options->jobs) {
+			jobs[begun % 2] = begin_seed(options, seed + begun);
+			begun++;
+		} else {
+			failed += !end_seed(&jobs[ended % 2], sum);
+			ended++;
+		}
+	}
+	return failed;
 }
 
 static uint64_t number(const char *text)
@@ -480,10 +515,10 @@ int main(int argc, char **argv)
 		{ "steps", required_argument, NULL, 's' }, { "swap", no_argument, NULL, 'w' },
 		{ "verbose", no_argument, NULL, 'v' },	 { 0 },
 	};
-	struct options options = { .seeds = 200, .rounds = 50, .steps = 12 };
+	struct options options = { .seeds = 200, .rounds = 50, .steps = 12, .jobs = 2 };
 	uint64_t seed, start_ns = t_now_ns();
 	struct tally sum = { 0 };
-	unsigned failed = 0;
+	unsigned failed;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) >= 0) {
@@ -501,12 +536,11 @@ int main(int argc, char **argv)
 		atexit(restore_ksm);
 	if (access("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", W_OK) == 0) {
 		options.hugetlb = true;
-		k_hugepages(40);
+		k_hugepages(60);
 	}
 	if (options.swap)
 		k_zram_swap(1ull << 30);
-	for (unsigned i = 0; i < options.seeds && failed < 5; i++)
-		failed += !run_seed(&options, seed + i, &sum);
+	failed = run_seeds(&options, seed, &sum);
 	printf("%llu rounds, %llu pictures, %llu pages compared, %llu reported, %llu rounds "
 	       "incomplete, %llu collects failed on purpose, %.1f s\n",
 		(unsigned long long)sum.rounds, (unsigned long long)sum.pictures,

@@ -120,9 +120,6 @@ static void merge(void)
 	if (madvise((void *)a->at, a->pages * PAGE, MADV_MERGEABLE) < 0)
 		return;
 	a->mergeable = true;
-	for (uint64_t i = 0; i < board->n_areas; i++)
-		if (board->areas[i].mergeable)
-			act_touch(&board->areas[i], 0, board->areas[i].pages);
 	write_text("/sys/kernel/mm/ksm/run", "1");
 	for (int i = 0; i < 30; i++) {
 		if (read_number("/sys/kernel/mm/ksm/full_scans") >= scans + 2)

@@ -86,6 +86,7 @@ static void make_alias(void)
 	b.pages = pages;
 	b.offset += first;
 	b.guard_pages = 0;
+	b.young = true;
 	if (!b.at)
 		return;
 	if (board->objects[a->object].fd < 0) {
@@ -123,6 +124,7 @@ static void move(bool keep_old)
 	old = *a;
 	a->at = at;
 	if (keep_old) {
+		a->young |= old.object >= 0;
 		board->areas[board->n_areas++] = old;
 		use(old.object, 1);
 	}
@@ -160,7 +162,7 @@ static void shrink(void)
 	struct actor_area *a = act_pick();
 	uint64_t g, to;
 
-	if (!a || a->pinned || a->pages < 16)
+	if (!a || a->young || a->pinned || a->pages < 16)
 		return;
 	g = grain(a);
 	to = (a->pages / 2 + act_below(a->pages / 2)) / g * g;
@@ -182,7 +184,7 @@ static void replace(void)
 	struct actor_area *a = act_pick(), old;
 	uint64_t how = act_below(4);
 
-	if (!a || a->pinned)
+	if (!a || a->young || a->pinned)
 		return;
 	lift_guard(a);
 	old = *a;
@@ -214,7 +216,7 @@ static void unmap(void)
 	struct actor_area *a = act_pick(), *b;
 	uint64_t g, first, n;
 
-	if (!a || a->pinned)
+	if (!a || a->young || a->pinned)
 		return;
 	g = grain(a);
 	if (act_below(2) || a->pages < 4 * g) {
