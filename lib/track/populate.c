@@ -85,12 +85,26 @@ static bool is_content(const struct umem_region *region, uint64_t categories, bo
 	return true;
 }
 
+/*
+ * What is armed around a page: what one page table holds. Of a private file
+ * mapping only the page itself: nothing else in it can change but by becoming
+ * such a page, and a mark in a mapping of a disk file is not harmless. A fault
+ * at a mark in memory that the program locked starts over for ever when the
+ * file's page is not in the page cache (Linux 6.18).
+ */
+static uint64_t block_of(const struct umem_region *region)
+{
+	if (region->kind == UMEM_KIND_FILE_PRIVATE)
+		return UMEM_PAGE_BYTES;
+	return umem_max_u64(BLOCK_BYTES, region->page_size_bytes);
+}
+
 /* One look at @piece: content to @found, the blocks of all that is there to @blocks. */
 static int look(struct umem_wp_async *self, const struct umem_region *region,
 	const struct umem_range *piece, bool fresh, uint64_t any, struct umem_pageset *found,
 	struct umem_ranges *blocks)
 {
-	uint64_t block = umem_max_u64(BLOCK_BYTES, region->page_size_bytes);
+	uint64_t block = block_of(region);
 	struct umem_scan scan = {
 		.at = piece->start,
 		.end = piece->end,
@@ -435,7 +449,8 @@ int umem_wp_async_populate(struct umem_wp_async *self, const struct umem_region 
 			huge ? NULL : &blocks);
 	if (r < 0)
 		return r;
-	join(&blocks);
+	if (region->kind != UMEM_KIND_FILE_PRIVATE)
+		join(&blocks);
 	r = arm(self, region, fresh, &blocks, &found);
 	if (r == 0 && shared && !fresh)
 		r = drop_zeros(self, &found);
