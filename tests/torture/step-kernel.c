@@ -62,6 +62,9 @@ static void reclaim(void)
 		return;
 	first = act_below(a->pages);
 	n = act_below(3) ? a->pages - first : 1 + act_below(a->pages - first);
+	/* Taking a part of a huge page splits it, and a shared one loses its marks. */
+	if (a->object >= 0 && board->objects[a->object].collapsed)
+		act_touch(a, first, n);
 	madvise(at_page(a, first), n * PAGE, act_below(4) ? MADV_PAGEOUT : MADV_COLD);
 	act_log("  pageout %#llx page %llu +%llu", (unsigned long long)a->at,
 		(unsigned long long)first, (unsigned long long)n);
@@ -77,6 +80,8 @@ static void collapse(void)
 		return;
 	if (a->object >= 0)
 		board->objects[a->object].collapsed = true;
+	else if (a->kind == ACT_ANON)
+		a->kind = ACT_THP; /* as far as it matters */
 	act_touch(a, 0, a->pages);
 	if (madvise((void *)a->at, a->pages * PAGE, MADV_COLLAPSE) == 0)
 		act_log("  collapsed %#llx", (unsigned long long)a->at);
@@ -232,7 +237,8 @@ static void begin_ring(void)
 
 	/* Of a huge page all of it counts as pinned, and who owns the rest is not known. */
 	if (!a || a->kind == ACT_FILE_SHARED || a->kind == ACT_FILE_PRIVATE ||
-		a->kind == ACT_THP || act_is_huge(a) || a->pages >= 512)
+		a->kind == ACT_THP || act_is_huge(a) ||
+		(a->object >= 0 && board->objects[a->object].collapsed))
 		return;
 	if (io_uring_queue_init(4, &ring, 0))
 		return;
