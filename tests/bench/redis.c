@@ -49,7 +49,9 @@ struct probe {
 /** enum act - what is done in a window. */
 enum act { ACT_NONE, ACT_SPIN, ACT_ATTACH, ACT_ARM, ACT_ROUND, ACT_DETACH, N_ACTS };
 
-static const char *const act_names[N_ACTS] = { "nothing", "spin", "attach", "arm", "round", "detach" };
+static const char *const act_names[N_ACTS] = {
+	"nothing", "spin", "attach", "arm", "round", "detach",
+};
 
 static void *run_probe(void *arg)
 {

@@ -202,7 +202,8 @@ static void take_vma(struct oracle_picture *picture, pid_t pid, const struct vma
 			enum from from = source_of(vma, words[i], addr + i * PAGE, size, huge);
 			uint64_t k = i + 1;
 
-			while (k < n && source_of(vma, words[k], addr + k * PAGE, size, huge) == from)
+			while (k < n && from == source_of(vma, words[k], addr + k * PAGE, size,
+						huge))
 				k++;
 			add_run(picture, addr + i * PAGE, k - i, from, vma, words + i, fd, mem);
 			i = k;

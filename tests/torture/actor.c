@@ -292,7 +292,8 @@ void actor_run(int fd, uint64_t seed, uint64_t steps, bool swap, bool hugetlb)
 	char command;
 
 	T_CHECK(mmap((void *)BOARD_AT, sizeof(*board), PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == (void *)BOARD_AT);
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+			0) == (void *)BOARD_AT);
 	state = board->seed = seed;
 	board->steps = steps;
 	board->swap = swap;

@@ -150,7 +150,10 @@ struct actor_area *act_pick(void);
 /** act_create - map a new area. Return: it, or NULL. */
 struct actor_area *act_create(void);
 
-/** act_create_at - map a new area of @kind; @at 0: anywhere, @pages 0: any number. Return: it, or NULL. */
+/**
+ * act_create_at - map a new area of @kind; @at 0: anywhere, @pages 0: any number.
+ * Return: it, or NULL.
+ */
 struct actor_area *act_create_at(enum actor_kind kind, uint64_t at, uint64_t pages);
 
 /** act_mmap - map @area as its fields say. */

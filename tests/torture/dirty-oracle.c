@@ -91,7 +91,8 @@ static void complain(struct trial *t, uint64_t addr, const char *what)
 {
 	if (t->n_bad++ == 0)
 		fprintf(stderr,
-			"FAIL: SEED=%llu dirty-oracle --seeds 1 --rounds %u --steps %u%s: round %u\n%s\n",
+			"FAIL: SEED=%llu dirty-oracle --seeds 1 --rounds %u --steps %u%s: "
+			"round %u\n%s\n",
 			(unsigned long long)t->seed, t->options->rounds, t->options->steps,
 			t->options->swap ? " --swap" : "", t->round, t->board.log);
 	if (t->n_bad > 12)
@@ -101,7 +102,8 @@ static void complain(struct trial *t, uint64_t addr, const char *what)
 		const struct actor_area *a = &t->board.areas[i];
 
 		if (addr >= a->at && addr < a->at + a->pages * PAGE)
-			fprintf(stderr, "  area %#llx +%llu kind %d object %d page %llu hidden %d\n",
+			fprintf(stderr,
+				"  area %#llx +%llu kind %d object %d page %llu hidden %d\n",
 				(unsigned long long)a->at, (unsigned long long)a->pages, a->kind,
 				a->object, (unsigned long long)(addr - a->at) / PAGE, a->hidden);
 	}
@@ -511,7 +513,8 @@ static void restore_ksm(void)
 int main(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{ "seeds", required_argument, NULL, 'n' }, { "rounds", required_argument, NULL, 'r' },
+		{ "seeds", required_argument, NULL, 'n' },
+		{ "rounds", required_argument, NULL, 'r' },
 		{ "steps", required_argument, NULL, 's' }, { "swap", no_argument, NULL, 'w' },
 		{ "verbose", no_argument, NULL, 'v' },	 { 0 },
 	};

@@ -189,7 +189,8 @@ static void lock(void)
 {
 	struct actor_area *a = act_pick();
 
-	if (!a || act_is_huge(a) || a->kind == ACT_FILE_SHARED || a->kind == ACT_FILE_PRIVATE || (a->object >= 0 && board->objects[a->object].punched))
+	if (!a || act_is_huge(a) || a->kind == ACT_FILE_SHARED || a->kind == ACT_FILE_PRIVATE ||
+		(a->object >= 0 && board->objects[a->object].punched))
 		return;
 	act_touch(a, 0, a->pages);
 	a->locked = true;

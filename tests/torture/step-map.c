@@ -204,10 +204,12 @@ static void replace(void)
 		T_CHECK(act_mmap(a));
 	} else {
 		T_SYS(munmap((void *)old.at, old.pages * PAGE));
+		enum actor_kind kind = old.kind;
+
 		remove_area(a);
-		act_create_at(how == 2 || act_is_huge(&old) ? old.kind :
-							     (enum actor_kind)act_below(ACT_HUGETLB),
-			old.at, old.pages);
+		if (how != 2 && !act_is_huge(&old))
+			kind = (enum actor_kind)act_below(ACT_HUGETLB);
+		act_create_at(kind, old.at, old.pages);
 	}
 }
 
