@@ -36,6 +36,16 @@ struct umem_wp_async {
 };
 
 /**
+ * umem_wp_async_register - register a region with the target's userfaultfd.
+ * @region: whole, so that it is not split; of an adopted userfaultfd only @piece.
+ *	Gets its @registered, or its @untrackable text.
+ *
+ * Return: 0, also when the kernel refused; UMEM_GONE.
+ */
+int umem_wp_async_register(struct umem_wp_async *self, struct umem_region *region,
+	const struct umem_range *piece);
+
+/**
  * umem_wp_async_scan - report and protect again in one pass.
  * @span: armed, or about to be.
  * @written: unprotected pages are added; may hold pages of an unfinished pass
