@@ -151,7 +151,9 @@ struct actor_area *act_pick(void);
 struct actor_area *act_create(void);
 
 /**
- * act_create_at - map a new area of @kind; @at 0: anywhere, @pages 0: any number.
+ * act_create_at - map a new area of @kind.
+ * @at: 0 for anywhere.
+ * @pages: 0 for any number.
  * Return: it, or NULL.
  */
 struct actor_area *act_create_at(enum actor_kind kind, uint64_t at, uint64_t pages);
