@@ -338,6 +338,52 @@ static int collect_unmapped(struct umem_object *o, struct umem_target *target,
 	return r < 0 ? r : project_all(rest, o, &target->space, watched, written);
 }
 
+/* Take the offsets whose pages are in @addresses, wherever they are mapped, out of @pages. */
+static int drop_reported(const struct umem_object *o, const struct umem_space *space,
+	struct umem_pageset *addresses, struct umem_pageset *pages)
+{
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset known = { 0 };
+
+	for (size_t k = 0; k < space->n; k++) {
+		const struct umem_region *g = &space->v[k];
+		struct umem_pageset_iter it;
+		struct umem_range run;
+		int r;
+
+		if (!shows(g, o))
+			continue;
+		r = umem_pageset_walk_from(addresses, g->start, &it);
+		if (r < 0)
+			return r;
+		while (r == 0 && umem_pageset_next(&it, &run) && run.start < g->end)
+			r = umem_pageset_add(&known, run.start - g->start + g->offset,
+				umem_min_u64(run.end, g->end) - g->start + g->offset);
+		umem_pageset_walk_end(&it);
+		if (r < 0)
+			return r;
+	}
+	return umem_pageset_subtract(pages, &known);
+}
+
+/*
+ * Pages that are mapped and were holes before are written already, or only
+ * read, unless the collect before this one failed half-way: then a block may
+ * have been armed around data that nobody had looked for yet.
+ */
+static int collect_mapped(struct umem_object *o, struct umem_target *target,
+	const struct umem_ranges *watched, struct umem_pageset *more,
+	struct umem_pageset *written)
+{
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset rest = { 0 };
+	int r = umem_pageset_union(&rest, more);
+
+	if (r == 0)
+		r = drop_reported(o, &target->space, written, &rest);
+	if (r == 0)
+		r = drop_zeros(o, &rest);
+	return r < 0 ? r : project_all(&rest, o, &target->space, watched, written);
+}
+
 /* Look at one object. Return: 0, -ENOMEM, -ESRCH; anything else is kept in its @error. */
 static int collect_one(struct umem_object *o, struct umem_target *target,
 	const struct umem_ranges *offsets, const struct umem_ranges *watched,
@@ -377,6 +423,8 @@ static int collect_one(struct umem_object *o, struct umem_target *target,
 		r = umem_pageset_union(&more, &present);
 	if (r == 0)
 		r = umem_pageset_subtract(&more, &o->data);
+	if (r == 0)
+		r = collect_mapped(o, target, watched, &more, written);
 	if (r == 0)
 		r = collect_unmapped(o, target, watched, &rest, written);
 	if (r == 0)
