@@ -261,6 +261,18 @@ struct actor_area *act_create(void)
 	return act_create_at(kind, 0, 0);
 }
 
+/* Where the kernel may do something at any time: reclaim, KSM, splits of huge pages. */
+static void touch_restless(void)
+{
+	for (uint64_t i = 0; i < board->n_areas; i++) {
+		const struct actor_area *a = &board->areas[i];
+
+		if (a->freed || a->mergeable ||
+			(a->object >= 0 && board->objects[a->object].collapsed))
+			act_touch(a, 0, a->pages);
+	}
+}
+
 /* @same_round: nothing was collected since the last command. */
 static void do_command(bool same_round)
 {
@@ -270,9 +282,7 @@ static void do_command(bool same_round)
 		board->objects[i].punched = false;
 	for (uint64_t i = 0; i < board->n_areas && !same_round; i++)
 		board->areas[i].discarded = board->areas[i].young = false;
-	for (uint64_t i = 0; i < board->n_areas; i++)
-		if (board->areas[i].freed || board->areas[i].mergeable)
-			act_touch(&board->areas[i], 0, board->areas[i].pages);
+	touch_restless();
 	for (uint64_t i = 0; i < board->steps; i++) {
 		uint64_t what = act_below(100);
 

@@ -153,6 +153,7 @@ static void grow(void)
 	if (mremap((void *)a->at, a->pages * PAGE, (a->pages + by) * PAGE, 0) == MAP_FAILED)
 		return;
 	a->pages += by;
+	a->young |= a->object >= 0;
 	act_touch(a, a->pages - by, by);
 	act_log("  by %llu", (unsigned long long)by);
 }
