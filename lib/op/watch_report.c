@@ -45,7 +45,8 @@ int umem_watch_add_assumes(struct umem_watch *watch)
 			"files that are mapped privately are not changed on disk");
 	if (r == 0 && watch->pins.direct_io)
 		r = umem_reasons_add(&watch->assumes, 0, UINT64_MAX,
-			"direct I/O into its memory ends within one round");
+			"direct I/O into its memory ends within one round, and none is under "
+			"way while it is armed");
 	if (r == 0 && watch->sharers.hidden)
 		r = umem_reasons_add(&watch->assumes, 0, UINT64_MAX,
 			"processes that may not be looked at do not write its shared memory");

@@ -116,6 +116,8 @@ static void drop(struct umem_sharer *m)
 {
 	m->tracker = umem_tracker_free(m->tracker);
 	m->target = umem_target_free(m->target);
+	umem_pins_deinit(&m->pins);
+	umem_pageset_deinit(&m->unseen);
 }
 
 void umem_sharers_deinit(struct umem_sharers *sharers)
@@ -230,6 +232,44 @@ int umem_sharers_departed(const struct umem_target *from, const struct umem_rang
 	return r;
 }
 
+/*
+ * What a member has pinned changes without a fault, as in the target itself
+ * (lib/op/watch.c): known ranges count as changed now and in the next round,
+ * and after direct I/O so do the pages that changed; the rest is said.
+ */
+static int collect_pins(struct umem_sharer *m, struct umem_pageset *changed,
+	struct umem_reasons *why)
+{
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset next = { 0 };
+	int r = umem_target_read_pins(m->target, &m->pins);
+
+	if (r == -EACCES || r == -EPERM)
+		return umem_reasons_add(why, 0, UINT64_MAX,
+			"who has shared memory of pid %d pinned may not be looked at", m->pid);
+	if (r == 0 && m->pins.direct_io)
+		r = umem_pageset_union(&next, changed);
+	for (size_t i = 0; i < m->pins.n && r == 0; i++) {
+		const struct umem_pin *pin = &m->pins.v[i];
+
+		if (pin->range.end == UINT64_MAX)
+			r = umem_reasons_add(why, 0, UINT64_MAX,
+				"pid %d, which maps shared memory of it, has memory pinned: %s (%s)",
+				m->pid, umem_pin_kind_name(pin->kind), pin->what);
+		else
+			r = umem_pageset_add(&next, pin->range.start, pin->range.end);
+	}
+	if (r == 0)
+		r = umem_pageset_union(changed, &m->unseen);
+	if (r == 0)
+		r = umem_pageset_union(changed, &next);
+	if (r != 0)
+		return r;
+	umem_pageset_deinit(&m->unseen);
+	m->unseen = next;
+	next = (struct umem_pageset){ 0 };
+	return 0;
+}
+
 /* One round of a member. Return: 0, UMEM_GONE, -errno. */
 static int collect_member(struct umem_sharer *m, struct umem_target *target,
 	const struct umem_ranges *watched, bool baseline, struct umem_pageset *out,
@@ -255,6 +295,8 @@ static int collect_member(struct umem_sharer *m, struct umem_target *target,
 	}
 	if (r == 0)
 		r = object_pieces(m, target, watched, &appeared, &pieces);
+	if (r == 0)
+		r = collect_pins(m, &changed, why);
 	if (r == 0)
 		r = ops->watch(m->tracker, &pieces, &changed, NULL);
 	if (r != 0 || baseline)

@@ -14,6 +14,7 @@
 #include <stddef.h>
 
 #include "lib/mem/mappers.h"
+#include "lib/kern/pins.h"
 #include "lib/track/track.h"
 
 /**
@@ -21,12 +22,16 @@
  * @pid: its id.
  * @start_ticks: with the id, its identity.
  * @target, @tracker: of its own.
+ * @pins: what of its memory was pinned at the last look.
+ * @unseen: its pages that may be written without a fault until the next round.
  */
 struct umem_sharer {
 	int pid;
 	uint64_t start_ticks;
 	struct umem_target *target;
 	struct umem_tracker *tracker;
+	struct umem_pins pins;
+	struct umem_pageset unseen;
 };
 
 /**

@@ -7,6 +7,7 @@
  * not executing one.
  */
 #include <fcntl.h>
+#include <liburing.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -36,9 +37,12 @@ static void obey(int cmd, int reply, int prot, int flags)
 	char *area = mmap(NULL, PAGES * PAGE, prot, flags, memfd, 0);
 	char *alias = MAP_FAILED;
 	uint64_t base = (uintptr_t)area;
+	int source = memfd_create("source", MFD_CLOEXEC);
+	struct io_uring ring;
+	struct iovec buffer;
 	char op[2];
 
-	if (area == MAP_FAILED || write(reply, &base, sizeof(base)) != sizeof(base))
+	if (area == MAP_FAILED || ftruncate(source, PAGE) < 0 || write(reply, &base, sizeof(base)) != sizeof(base))
 		_exit(1);
 	while (read(cmd, op, 2) == 2) {
 		uint8_t page = (uint8_t)op[1];
@@ -63,6 +67,18 @@ static void obey(int cmd, int reply, int prot, int flags)
 				_exit(0);
 			}
 			usleep(20000);
+			break;
+		case 'p': /* pin a page */
+			buffer = (struct iovec){ area + page * PAGE, PAGE };
+			if (io_uring_queue_init(4, &ring, 0) ||
+				io_uring_register_buffers(&ring, &buffer, 1))
+				_exit(1);
+			break;
+		case 'r': /* write the pinned page through the ring, without a fault */
+			io_uring_prep_read_fixed(io_uring_get_sqe(&ring), source, buffer.iov_base,
+				PAGE, 0, 0);
+			if (io_uring_submit_and_wait(&ring, 1) != 1)
+				_exit(1);
 			break;
 		case 'x': /* write and end */
 			area[page * PAGE]++;
@@ -268,6 +284,28 @@ static void members_are_tracked(struct proc *a)
 	unwatch(&w);
 }
 
+/* What a member has pinned is written without a fault: it is in every round. */
+static void pins_of_members_count(struct proc *a)
+{
+	struct proc b = start(PROT_READ | PROT_WRITE, MAP_SHARED);
+	struct watched w;
+	struct seen seen;
+
+	tell(&b, 'p', 5);
+	w = watch(a, true);
+	for (int i = 0; i < 3; i++) {
+		const struct umem_round *round;
+
+		tell(&b, 'r', 5);
+		round = collect(w.watch, a, &seen);
+		T_CHECK(round->complete, "(%s)",
+			round->n_incomplete ? round->incomplete[0].reason : "");
+		check_only(&seen, 5, UMEM_WHY_SHARER, "pinned by b");
+	}
+	stop(&b);
+	unwatch(&w);
+}
+
 static void members_are_left_clean(struct proc *a)
 {
 	struct proc b = start(PROT_READ | PROT_WRITE, MAP_SHARED);
@@ -327,6 +365,7 @@ int main(void)
 	untracked_is_named(&a);
 	members_are_tracked(&a);
 	members_are_left_clean(&a);
+	pins_of_members_count(&a);
 	stop(&a);
 	aliases();
 	return 0;
