@@ -253,7 +253,7 @@ static int collect_pins(struct umem_sharer *m, struct umem_pageset *changed,
 
 		if (pin->range.end == UINT64_MAX)
 			r = umem_reasons_add(why, 0, UINT64_MAX,
-				"pid %d, which maps shared memory of it, has memory pinned: %s (%s)",
+				"pid %d, which shares its memory, has memory pinned: %s (%s)",
 				m->pid, umem_pin_kind_name(pin->kind), pin->what);
 		else
 			r = umem_pageset_add(&next, pin->range.start, pin->range.end);

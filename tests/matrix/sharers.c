@@ -42,7 +42,8 @@ static void obey(int cmd, int reply, int prot, int flags)
 	struct iovec buffer;
 	char op[2];
 
-	if (area == MAP_FAILED || ftruncate(source, PAGE) < 0 || write(reply, &base, sizeof(base)) != sizeof(base))
+	if (area == MAP_FAILED || ftruncate(source, PAGE) < 0 ||
+		write(reply, &base, sizeof(base)) != sizeof(base))
 		_exit(1);
 	while (read(cmd, op, 2) == 2) {
 		uint8_t page = (uint8_t)op[1];

@@ -66,7 +66,8 @@ static bool end_seed(struct job *job, struct trial_tally *sum)
 }
 
 /* Two at a time: one's oracle works while the other's actor does. Return: how many failed. */
-static unsigned run_seeds(const struct trial_options *options, uint64_t seed, struct trial_tally *sum)
+static unsigned run_seeds(const struct trial_options *options, uint64_t seed,
+	struct trial_tally *sum)
 {
 	struct job jobs[2];
 	unsigned begun = 0, ended = 0, failed = 0;
@@ -101,9 +102,12 @@ static void restore_ksm(void)
 int main(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{ "seeds", required_argument, NULL, 'n' }, { "rounds", required_argument, NULL, 'r' },
+		{ "seeds", required_argument, NULL, 'n' },
+		{ "rounds", required_argument, NULL, 'r' },
 		{ "steps", required_argument, NULL, 's' }, { "swap", no_argument, NULL, 'w' },
-		{ "jobs", required_argument, NULL, 'j' }, { "verbose", no_argument, NULL, 'v' },	 { 0 },
+		{ "jobs", required_argument, NULL, 'j' },
+		{ "verbose", no_argument, NULL, 'v' },
+		{ 0 },
 	};
 	struct trial_options options = { .seeds = 200, .rounds = 50, .steps = 12, .jobs = 2 };
 	uint64_t seed, start_ns = t_now_ns();

@@ -70,7 +70,8 @@ static void complain(struct trial *t, uint64_t addr, const char *what)
 {
 	if (t->n_bad++ == 0)
 		fprintf(stderr,
-			"FAIL: SEED=%llu dirty-oracle --seeds 1 --rounds %u --steps %u%s: round %u\n%s\n",
+			"FAIL: SEED=%llu dirty-oracle --seeds 1 --rounds %u --steps %u%s: "
+			"round %u\n%s\n",
 			(unsigned long long)t->seed, t->options->rounds, t->options->steps,
 			t->options->swap ? " --swap" : "", t->round, t->board.log);
 	if (t->n_bad > 12)
@@ -80,7 +81,8 @@ static void complain(struct trial *t, uint64_t addr, const char *what)
 		const struct actor_area *a = &t->board.areas[i];
 
 		if (addr >= a->at && addr < a->at + a->pages * PAGE)
-			fprintf(stderr, "  area %#llx +%llu kind %d object %d page %llu hidden %d\n",
+			fprintf(stderr,
+				"  area %#llx +%llu kind %d object %d page %llu hidden %d\n",
 				(unsigned long long)a->at, (unsigned long long)a->pages, a->kind,
 				a->object, (unsigned long long)(addr - a->at) / PAGE, a->hidden);
 	}
