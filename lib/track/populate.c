@@ -43,6 +43,7 @@
 #include "lib/kern/pagemap.h"
 #include "lib/kern/procmem.h"
 #include "lib/kern/swapdev.h"
+#include "lib/mem/scan.h"
 
 #define BLOCK_BYTES (2ull << 20)
 
@@ -260,30 +261,6 @@ static void join(struct umem_ranges *blocks)
 	blocks->n = n;
 }
 
-/* Pages of @block that are swapped but were not found by the first look. */
-static int look_swapped(struct umem_wp_async *self, const struct umem_range *block,
-	struct umem_pageset *before, struct umem_pageset *out)
-{
-	uint64_t words[512];
-	int r = 0;
-
-	for (uint64_t at = block->start; at < block->end && r == 0;) {
-		size_t want = (size_t)umem_min_u64(UMEM_ARRAY_LEN(words),
-			(block->end - at) >> UMEM_PAGE_SHIFT), n;
-
-		r = umem_pagemap_words(self->base.target->pagemap_fd, at, words, want, &n);
-		if (r < 0 || n == 0)
-			break;
-		for (size_t i = 0; i < n && r == 0; i++, at += UMEM_PAGE_BYTES) {
-			if ((words[i] & UMEM_PM_SWAPPED) && !(words[i] & UMEM_PM_GUARD) &&
-				UMEM_PM_SWAP_TYPE(words[i]) != UMEM_PM_MARKER_TYPE &&
-				!umem_pageset_has(before, at))
-				r = umem_pageset_add(out, at, at + UMEM_PAGE_BYTES);
-		}
-	}
-	return r;
-}
-
 /*
  * Read @run, at most 16 pages of shared memory: from the file, which needs no
  * right to read the mapping and touches no page table; else from the process.
@@ -380,7 +357,8 @@ static int arm(struct umem_wp_async *self, const struct umem_region *region, boo
 		if (r == 0)
 			r = umem_ranges_add(&self->armed, block->start, block->end);
 		if (r == 0 && swaps)
-			r = look_swapped(self, block, found, found);
+			r = umem_scan_swapped(self->base.target, block->start, block->end, found,
+				found);
 		if (r == 0)
 			r = look(self, region, block, fresh, PAGE_IS_PRESENT, found, NULL);
 	}

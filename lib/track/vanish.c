@@ -14,6 +14,7 @@
 
 #include "lib/kern/pagemap.h"
 #include "lib/kern/swapdev.h"
+#include "lib/mem/scan.h"
 
 /* Between two hulls is looked at for nothing; up to this it is cheaper than a call. */
 #define GAP_BYTES (1ull << 20)
@@ -52,40 +53,6 @@ static int extend_hull(struct umem_pageset *set, const struct umem_range *piece,
 	return 0;
 }
 
-/*
- * A swapped page and a mark look alike to a scan; the raw word tells. Readers
- * without CAP_SYS_ADMIN see no swap type: then neither can be excluded, and
- * the page counts as vanished, but stays held.
- */
-static int add_swapped(const struct umem_target *target, const struct page_region *run,
-	struct umem_pageset *now, struct umem_pageset *unknown)
-{
-	uint64_t words[64];
-	int r = 0;
-
-	if (!umem_swap_active())
-		return 0;
-
-	for (uint64_t at = run->start; at < run->end && r == 0;) {
-		size_t want = (size_t)umem_min_u64(UMEM_ARRAY_LEN(words),
-			(run->end - at) >> UMEM_PAGE_SHIFT), n;
-
-		r = umem_pagemap_words(target->pagemap_fd, at, words, want, &n);
-		if (r < 0 || n == 0)
-			break;
-		for (size_t i = 0; i < n && r == 0; i++, at += UMEM_PAGE_BYTES) {
-			bool hidden = (words[i] & ((1ull << 55) - 1)) == 0;
-
-			if (!(words[i] & UMEM_PM_SWAPPED) || (words[i] & UMEM_PM_GUARD))
-				continue;
-			if (!hidden && UMEM_PM_SWAP_TYPE(words[i]) == UMEM_PM_MARKER_TYPE)
-				continue;
-			r = umem_pageset_add(hidden ? unknown : now, at, at + UMEM_PAGE_BYTES);
-		}
-	}
-	return r;
-}
-
 /* What @run shows of the hulls. */
 static int take_run(const struct umem_target *target, const struct page_region *run,
 	const struct umem_ranges *hulls, struct umem_pageset *now, struct umem_pageset *unknown)
@@ -100,8 +67,9 @@ static int take_run(const struct umem_target *target, const struct page_region *
 		part.end = umem_min_u64(part.end, hulls->v[i].end);
 		if (!(part.categories & PAGE_IS_SWAPPED))
 			r = umem_pageset_add(now, part.start, part.end);
-		else
-			r = add_swapped(target, &part, now, unknown);
+		else if (umem_swap_active())
+			/* A page that may be a mark counts as vanished, but stays held. */
+			r = umem_scan_swapped(target, part.start, part.end, now, unknown);
 	}
 	return r;
 }

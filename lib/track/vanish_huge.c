@@ -31,6 +31,7 @@
 #include "lib/kern/filecache.h"
 #include "lib/kern/pagemap.h"
 #include "lib/kern/uffd.h"
+#include "lib/mem/scan.h"
 
 /* The mapped pages of @piece. */
 static int look(const struct umem_target *target, const struct umem_range *piece,
@@ -43,16 +44,7 @@ static int look(const struct umem_target *target, const struct umem_range *piece
 		.wanted = PAGE_IS_PRESENT,
 	};
 
-	while (scan.at < scan.end) {
-		size_t n;
-		int r = umem_pagemap_scan(target->pagemap_fd, &scan, vec, n_vec, &n);
-
-		for (size_t i = 0; i < n && r == 0; i++)
-			r = umem_pageset_add(now, vec[i].start, vec[i].end);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	return umem_scan_pages(target, &scan, vec, n_vec, now);
 }
 
 /* Empty entries without a mark: discarded after a write. Marks them, adds them to @out. */

@@ -50,6 +50,7 @@
 #include "lib/base/fault.h"
 #include "lib/base/note.h"
 #include "lib/kern/pagemap.h"
+#include "lib/mem/scan.h"
 
 /* A page that appears between two looks at the map costs one more attempt. */
 #define MAX_ATTEMPTS 16
@@ -240,17 +241,7 @@ static int report_populated(struct umem_wp_async *self, const struct umem_range 
 		.wanted = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 	};
 
-	while (scan.at < scan.end) {
-		size_t n;
-		int r = umem_pagemap_scan(self->base.target->pagemap_fd, &scan, self->vec,
-			self->n_vec, &n);
-
-		for (size_t i = 0; i < n && r == 0; i++)
-			r = umem_pageset_add(written, self->vec[i].start, self->vec[i].end);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	return umem_scan_pages(self->base.target, &scan, self->vec, self->n_vec, written);
 }
 
 static int collect_span(struct umem_wp_async *self, const struct umem_range *span,
