@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Age: a slice that nothing used for a while is cold.
+ *
+ * Pure numbers. Needs a source of use (enum umem_use_source); a slice without
+ * one is never a candidate. With a source that sees writes only, memory that
+ * is read is taken for cold until it comes back; its slice is then held, and
+ * the loop of lib/policy/thrash.h makes the threshold longer.
+ */
+#ifndef UMEM_POLICY_AGE_H
+#define UMEM_POLICY_AGE_H
+
+#include "lib/policy/slice.h"
+
+/**
+ * struct umem_age_conf - settings.
+ * @threshold_ns: quiet for this long is cold. Default 120 s: the shortest cold
+ *                age of the far-memory literature (Lagar-Cavilla et al., ASPLOS 2019).
+ * @hold_ns: first hold of a slice from which pages came back; doubled each time.
+ * @hold_max_ns: longest hold.
+ */
+struct umem_age_conf {
+	uint64_t threshold_ns;
+	uint64_t hold_ns;
+	uint64_t hold_max_ns;
+};
+
+/** UMEM_AGE_CONF_DEFAULT - an initialiser with the defaults. */
+#define UMEM_AGE_CONF_DEFAULT                   \
+	{                                       \
+		.threshold_ns = 120000000000u,  \
+		.hold_ns = 120000000000u,       \
+		.hold_max_ns = 1800000000000u,  \
+	}
+
+/**
+ * struct umem_age_answer - what to do with a slice.
+ * @want: pages to put out now: all that are resident, or 0.
+ * @split: few of its pages are in use: split it, so that the others can age.
+ * @reason: static text.
+ */
+struct umem_age_answer {
+	uint64_t want;
+	bool split;
+	const char *reason;
+};
+
+/**
+ * umem_age_judge - look at a slice that was noted; moves its state.
+ * @scale_ppm: the threshold is multiplied by this, in parts per million
+ *             (umem_thrash_answer.threshold_ppm).
+ */
+void umem_age_judge(const struct umem_age_conf *conf, struct umem_slice *slice,
+	uint64_t now_ns, uint64_t scale_ppm, struct umem_age_answer *ret_answer);
+
+#endif

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Thrash: the outer loop of every policy, which holds the refault objective.
+ *
+ * Theory of operation
+ *
+ * The objective is a rate: pages that come back a minute, as a share of what is
+ * out (evicted by us and still out). While little is out that share would allow
+ * nothing, and nothing could ever start; then the same share of the resident
+ * memory is allowed instead, the form that the far-memory literature uses (0.2%
+ * of the working set a minute). The base of the share is
+ *
+ *	base = max(out, resident - out * (1 / little - 1))
+ *
+ * with little = 1/4 of the target: resident at the start, what is out from a
+ * quarter of the target on.
+ *
+ * Two figures follow from it.
+ * - The rate: returns over base, both smoothed with a decaying window of a
+ *   minute, so that intervals of uneven length weigh by their length. It gives
+ *   state and @scale_ppm: everything below half the objective, nothing above it.
+ * - A token bucket of pages: filled by objective * base as time goes by, emptied
+ *   by returns. It is what holds the objective over a run: a burst is paid back
+ *   before more goes out. What is put out reserves the returns that are expected
+ *   of it; a return uses up a reservation first, and reservations that nothing
+ *   came back for flow back within the window.
+ *
+ * Debt is limited to what @patience_ns of filling pays back. One burst (the
+ * working set has moved: nothing could have foreseen it) costs @patience_ns of
+ * standing still; each further one within the time of four patiences doubles
+ * it, up to @patience_max_ns, so that a target that passes over all its memory
+ * every ten minutes is soon left alone. A long time without debt halves it.
+ *
+ * Who calls: umem_thrash_note() once an interval, umem_thrash_spend() with what
+ * went out. Numbers only; time is what the caller says.
+ */
+#ifndef UMEM_POLICY_THRASH_H
+#define UMEM_POLICY_THRASH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/**
+ * struct umem_thrash_conf - settings.
+ * @objective_ppm_min: refaults a minute, in parts per million of the base.
+ *                     Default 2000: the far-memory literature's 0.2% a minute.
+ * @window_ns: time constant of the smoothed rate.
+ * @little_ppm: below this share of the target that is out the resident memory counts.
+ * @burst_ns: the bucket holds at most what this time fills.
+ * @patience_ns, @patience_max_ns: see above.
+ * @grow_ppm_min: at most this share of the resident memory goes out in a minute.
+ */
+struct umem_thrash_conf {
+	uint64_t objective_ppm_min;
+	uint64_t window_ns;
+	uint64_t little_ppm;
+	uint64_t burst_ns;
+	uint64_t patience_ns;
+	uint64_t patience_max_ns;
+	uint64_t grow_ppm_min;
+};
+
+/** UMEM_THRASH_CONF_DEFAULT - an initialiser with the defaults. */
+#define UMEM_THRASH_CONF_DEFAULT                  \
+	{                                         \
+		.objective_ppm_min = 2000,        \
+		.window_ns = 60000000000u,        \
+		.little_ppm = 250000,             \
+		.burst_ns = 60000000000u,         \
+		.patience_ns = 120000000000u,     \
+		.patience_max_ns = 3600000000000u, \
+		.grow_ppm_min = 400000,           \
+	}
+
+/** enum umem_thrash_state - more may go out, no more for now, pay back. */
+enum umem_thrash_state {
+	UMEM_THRASH_GROW,
+	UMEM_THRASH_HOLD,
+	UMEM_THRASH_BACK_OFF,
+};
+
+/** struct umem_thrash - the loop's memory; umem_thrash_init() sets it up. */
+struct umem_thrash {
+	struct umem_thrash_conf conf;
+	double returns;
+	double base_min;
+	double out_min;
+	double tokens;
+	double reserved;
+	double threshold;
+	uint64_t patience_ns;
+	uint64_t calm_ns;
+	bool started;
+	bool in_debt;
+};
+
+/**
+ * struct umem_thrash_seen - sums over the target for one interval, in pages.
+ * @dt_ns: its length. @resident: now. @at_risk: out at its begin. @returned: of them.
+ */
+struct umem_thrash_seen {
+	uint64_t dt_ns;
+	uint64_t resident;
+	uint64_t at_risk;
+	uint64_t returned;
+};
+
+/**
+ * struct umem_thrash_answer - what may be done in this interval.
+ * @state: see enum.
+ * @scale_ppm: share of what a policy wants that it may have, 0 to 1000000.
+ * @threshold_ppm: ages have to be this much longer; 1000000 is as configured.
+ * @budget_mpages: returns that may be expected of what goes out now, in
+ *                 thousandths of a page.
+ * @grow_pages: at most so many pages may go out now.
+ * @rate_ppm_min: smoothed rate, of the base: what is held against the objective.
+ * @rate_out_ppm_min: smoothed rate, of what is out alone; 0 when nothing is out.
+ * @changed: the working set has moved: holds may be ended (umem_slices_wake()).
+ * @reason: static text, to be followed by the figures.
+ */
+struct umem_thrash_answer {
+	enum umem_thrash_state state;
+	uint32_t scale_ppm;
+	uint64_t threshold_ppm;
+	uint64_t budget_mpages;
+	uint64_t grow_pages;
+	uint64_t rate_ppm_min;
+	uint64_t rate_out_ppm_min;
+	bool changed;
+	const char *reason;
+};
+
+/** umem_thrash_init - nothing seen yet. @conf: copied; NULL: the defaults. */
+void umem_thrash_init(struct umem_thrash *self, const struct umem_thrash_conf *conf);
+
+/** umem_thrash_note - take in an interval, say what may be done in the next. */
+void umem_thrash_note(struct umem_thrash *self, const struct umem_thrash_seen *seen,
+	struct umem_thrash_answer *ret_answer);
+
+/** umem_thrash_spend - reserve returns that are expected of what went out. */
+void umem_thrash_spend(struct umem_thrash *self, uint64_t expected_mpages);
+
+#endif
