@@ -52,6 +52,14 @@ UMEM_API int umem_target_attach(int pid, const struct umem_attach_options *optio
 	struct umem_target **ret_target, struct umem_note *note);
 
 /**
+ * umem_target_open - a target for looking only: residency, paging out and back.
+ * The process is not stopped, so that any will do, also the init process and
+ * ourselves. Arguments and codes as umem_target_attach().
+ */
+UMEM_API int umem_target_open(int pid, const struct umem_attach_options *options,
+	struct umem_target **ret_target, struct umem_note *note);
+
+/**
  * umem_target_adopt - take over a userfaultfd that a program made for itself.
  * @pid: the process whose memory it is.
  * @uffd: non-blocking userfaultfd after its UFFDIO_API hand-shake with

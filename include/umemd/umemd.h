@@ -10,6 +10,7 @@
 #ifndef UMEMD_UMEMD_H
 #define UMEMD_UMEMD_H
 
+#include <umemd/residency.h>
 #include <umemd/target.h>
 #include <umemd/track.h>
 #include <umemd/types.h>

@@ -54,3 +54,13 @@ int umem_uffd_protect(int fd, uint64_t start, uint64_t end, int on)
 
 	return ioctl(fd, UFFDIO_WRITEPROTECT, &wp) < 0 ? -errno : 0;
 }
+
+int umem_uffd_continue(int fd, uint64_t start, uint64_t end)
+{
+	struct uffdio_continue more = {
+		.range = { .start = start, .len = end - start },
+		.mode = UFFDIO_CONTINUE_MODE_DONTWAKE,
+	};
+
+	return ioctl(fd, UFFDIO_CONTINUE, &more) < 0 ? -errno : 0;
+}

@@ -54,4 +54,13 @@ int umem_uffd_unregister(int fd, uint64_t start, uint64_t end);
  */
 int umem_uffd_protect(int fd, uint64_t start, uint64_t end, int on);
 
+/**
+ * umem_uffd_continue - map the pages that the object behind [@start, @end) holds
+ * there already (minor faults). Allocates nothing.
+ *
+ * Return: 0; -EFAULT: the object holds no page at @start; -EEXIST: it is mapped; -EAGAIN: a part
+ * was done, or the mappings are changing; -ENOENT, -ESRCH.
+ */
+int umem_uffd_continue(int fd, uint64_t start, uint64_t end);
+
 #endif

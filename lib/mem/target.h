@@ -51,14 +51,6 @@ struct umem_target {
 UMEM_DEFINE_CLEANUP(struct umem_target, umem_target_free)
 
 /**
- * umem_target_open - everything of a target but a userfaultfd: for looking
- * only. The target is not stopped, so that any process will do, also the init
- * process and ourselves. Arguments and codes as umem_target_attach().
- */
-int umem_target_open(int pid, const struct umem_attach_options *options,
-	struct umem_target **ret_target, struct umem_note *note);
-
-/**
  * umem_target_live_thread - a thread that has the memory of process @pid.
  * @leader: what /proc/@pid/stat says.
  *
