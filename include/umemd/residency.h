@@ -144,6 +144,81 @@ UMEM_API int umem_residency_file(int fd, uint64_t start, uint64_t end, const cha
 	int (*each)(void *user, uint64_t start, uint64_t end, enum umem_state state),
 	void *user, struct umem_residency_region *ret_region);
 
+/**
+ * struct umem_pageout_options - what to put out, or to bring back.
+ * @size: sizeof(struct umem_pageout_options), for later growth.
+ * @ranges, @n_ranges: only these addresses; 0 of them means all.
+ * @max_bytes: at most so much; 0 means no limit. Lower addresses come first.
+ * @free_cached: where pages that are out stay in the swap cache (a swap file, a
+ *	disk), have the kernel free them now, by what the system offers.
+ */
+struct umem_pageout_options {
+	size_t size;
+	const struct umem_range *ranges;
+	size_t n_ranges;
+	uint64_t max_bytes;
+	bool free_cached;
+};
+
+/** struct umem_refused - @bytes that did not move, and the @reason, static text. */
+struct umem_refused {
+	uint64_t bytes;
+	const char *reason;
+};
+
+/** UMEM_N_REFUSED - reasons that one answer can tell. */
+#define UMEM_N_REFUSED 16
+
+/**
+ * struct umem_pageout - what became of it, by a second look at residency.
+ * @asked_bytes: were to move: resident before, and not more than @max_bytes.
+ *	(umem_pagein(): swapped before.)
+ * @moved_bytes: moved, and are there still at the second look.
+ * @already_bytes: were where they should be before.
+ * @returned_bytes: went out, and came back before the second look.
+ * @refused, @n_refused: the rest of what was asked, by reason.
+ * @freed_known: @freed_bytes is known.
+ * @freed_bytes: of those that moved, those whose memory is free; the others are
+ *	in the swap cache until the kernel needs their memory.
+ * @freed_note: why it is not known, or what keeps the others in memory; static text or NULL.
+ */
+struct umem_pageout {
+	uint64_t asked_bytes;
+	uint64_t moved_bytes;
+	uint64_t already_bytes;
+	uint64_t returned_bytes;
+	struct umem_refused refused[UMEM_N_REFUSED];
+	size_t n_refused;
+	bool freed_known;
+	uint64_t freed_bytes;
+	const char *freed_note;
+};
+
+/**
+ * umem_pageout - put memory of a target out (MADV_PAGEOUT), and verify it.
+ * @options: NULL for all of it.
+ *
+ * Only what is resident and can go is advised, in batches, so that the target
+ * is never held up for long. Content is never lost; what cannot go stays.
+ *
+ * Return: 0, also when everything was refused; UMEM_GONE; -ENOTSUP: there is no
+ * swap at all; -ENOENT: nothing of the ranges is mapped; -EPERM: needs
+ * CAP_SYS_NICE and what ptrace needs; -ENOSYS before Linux 5.10; -ENOMEM.
+ */
+UMEM_API int umem_pageout(struct umem_target *target,
+	const struct umem_pageout_options *options, struct umem_pageout *ret_result,
+	struct umem_note *note);
+
+/**
+ * umem_pagein - bring swapped memory of a target back, before it is needed.
+ *
+ * Reads ahead from the devices (MADV_WILLNEED), then touches each page once, so
+ * that it is mapped and not the first to go again. Return: as umem_pageout().
+ */
+UMEM_API int umem_pagein(struct umem_target *target,
+	const struct umem_pageout_options *options, struct umem_pageout *ret_result,
+	struct umem_note *note);
+
 /** umem_state_name - "untouched", "resident", "swapped", "zero", "guard". */
 UMEM_API const char *umem_state_name(enum umem_state state);
 
