@@ -66,9 +66,18 @@ int umem_pidfd_madvise(int pidfd, const struct iovec *iov, size_t n_iov, int adv
 enum {
 	FIELD_STATE = 3,
 	FIELD_FLAGS = 9,
+	FIELD_MIN_FLT = 10,
+	FIELD_MAJ_FLT = 12,
+	FIELD_UTIME = 14,
+	FIELD_STIME = 15,
 	FIELD_START_TIME = 22,
 	FIELD_PROCESSOR = 39,
 };
+
+static bool whole_number(struct umem_cursor word, uint64_t *ret_value)
+{
+	return umem_cursor_dec(&word, ret_value) && umem_cursor_left(&word) == 0;
+}
 
 /* One field behind the name; false when it is not of the right kind. */
 static bool take_field(int number, struct umem_cursor word, struct umem_proc_stat *stat)
@@ -80,18 +89,25 @@ static bool take_field(int number, struct umem_cursor word, struct umem_proc_sta
 		stat->state = *word.at;
 		return umem_cursor_left(&word) == 1;
 	case FIELD_FLAGS:
-		if (!umem_cursor_dec(&word, &value))
+		if (!whole_number(word, &value))
 			return false;
 		stat->kernel_thread = value & KERNEL_THREAD_FLAG;
-		return umem_cursor_left(&word) == 0;
+		return true;
+	case FIELD_MIN_FLT:
+		return whole_number(word, &stat->min_flt);
+	case FIELD_MAJ_FLT:
+		return whole_number(word, &stat->maj_flt);
+	case FIELD_UTIME:
+		return whole_number(word, &stat->utime_ticks);
+	case FIELD_STIME:
+		return whole_number(word, &stat->stime_ticks);
 	case FIELD_START_TIME:
-		return umem_cursor_dec(&word, &stat->start_ticks) &&
-			umem_cursor_left(&word) == 0;
+		return whole_number(word, &stat->start_ticks);
 	case FIELD_PROCESSOR:
-		if (!umem_cursor_dec(&word, &value) || value > INT32_MAX)
+		if (!whole_number(word, &value) || value > INT32_MAX)
 			return false;
 		stat->last_cpu = (int)value;
-		return umem_cursor_left(&word) == 0;
+		return true;
 	}
 	return true;
 }

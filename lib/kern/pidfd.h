@@ -38,6 +38,8 @@ int umem_pidfd_madvise(int pidfd, const struct iovec *iov, size_t n_iov, int adv
  * struct umem_proc_stat - what /proc/PID/stat says.
  * @state: its letter.
  * @kernel_thread: PF_KTHREAD is set.
+ * @min_flt, @maj_flt: page faults without and with I/O.
+ * @utime_ticks, @stime_ticks: processor time, in clock ticks.
  * @last_cpu: processor it ran on last.
  * @start_ticks: start time since boot, in clock ticks; with the id, its identity.
  * @comm: its name.
@@ -45,6 +47,10 @@ int umem_pidfd_madvise(int pidfd, const struct iovec *iov, size_t n_iov, int adv
 struct umem_proc_stat {
 	char state;
 	bool kernel_thread;
+	uint64_t min_flt;
+	uint64_t maj_flt;
+	uint64_t utime_ticks;
+	uint64_t stime_ticks;
 	int last_cpu;
 	uint64_t start_ticks;
 	char comm[64];

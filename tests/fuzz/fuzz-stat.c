@@ -27,6 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes)
 	FUZZ_CHECK(strlen(stat.comm) <= len_bytes && stat.last_cpu >= 0);
 	FUZZ_CHECK(umem_proc_stat_parse((const char *)data, len_bytes, &again) == 0);
 	FUZZ_CHECK(again.state == stat.state && again.start_ticks == stat.start_ticks &&
-		again.last_cpu == stat.last_cpu && strcmp(again.comm, stat.comm) == 0);
+		again.last_cpu == stat.last_cpu && again.maj_flt == stat.maj_flt &&
+		again.stime_ticks == stat.stime_ticks && strcmp(again.comm, stat.comm) == 0);
 	return 0;
 }

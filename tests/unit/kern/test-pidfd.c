@@ -31,6 +31,10 @@ static void names(void **state)
 	assert_int_equal('S', stat.state);
 	assert_int_equal(777, stat.start_ticks);
 	assert_int_equal(3, stat.last_cpu);
+	assert_int_equal(1, stat.min_flt);
+	assert_int_equal(3, stat.maj_flt);
+	assert_int_equal(5, stat.utime_ticks);
+	assert_int_equal(6, stat.stime_ticks);
 	assert_false(stat.kernel_thread);
 
 	assert_int_equal(0, parse("42 () R" TAIL, &stat));
@@ -53,6 +57,10 @@ static void refused(void **state)
 		"42 (cat) S", "42 (cat) S 1 2 3", "42 (cat)S" TAIL, "42 (cat)  S" TAIL,
 		"42 (cat) SS" TAIL,
 		"42 (cat) S 1 2 3 0 -1 x 1 2 3 4 5 6 7 8 20 0 1 0 777 9 10 11 12 13 14 15 16"
+		" 17 18 19 20 0 0 0 17 3 0",
+		"42 (cat) S 1 2 3 0 -1 0 1 2 x 4 5 6 7 8 20 0 1 0 777 9 10 11 12 13 14 15 16"
+		" 17 18 19 20 0 0 0 17 3 0",
+		"42 (cat) S 1 2 3 0 -1 0 1 2 3 4 5 -6 7 8 20 0 1 0 777 9 10 11 12 13 14 15 16"
 		" 17 18 19 20 0 0 0 17 3 0",
 		"42 (cat) S 1 2 3 0 -1 0 1 2 3 4 5 6 7 8 20 0 1 0 -777 9 10 11 12 13 14 15 16"
 		" 17 18 19 20 0 0 0 17 3 0",
