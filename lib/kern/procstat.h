@@ -11,7 +11,7 @@
 #include <sys/types.h>
 
 /**
- * struct umem_procstat - of all its threads, also of those that ended.
+ * struct umem_procstat - of all its threads, also of those that have ended.
  * @min_flt: page faults without I/O.
  * @maj_flt: page faults with I/O, which a page from zram counts as too.
  * @utime_ns, @stime_ns: processor time, in steps of a clock tick (10 ms).
@@ -37,7 +37,8 @@ struct umem_procstat {
 
 /**
  * umem_procstat_read - read the numbers.
- * @proc_fd: descriptor of /proc/PID, which stays with that process.
+ * @proc_fd: descriptor of /proc/PID, which stays with that process. Of a thread
+ *           (/proc/PID/task/TID) faults and times are that thread's alone.
  *
  * A zombie and a kernel thread have no memory: their sizes are 0.
  *
