@@ -100,3 +100,26 @@ bool umem_cursor_oct(struct umem_cursor *c, uint64_t *ret_value)
 {
 	return number(c, 8, ret_value);
 }
+
+bool umem_cursor_unescape(struct umem_cursor c, char *to)
+{
+	while (c.at < c.end) {
+		unsigned ch = (unsigned char)*c.at++;
+
+		if (ch == '\\') {
+			ch = 0;
+			for (int i = 0; i < 3; i++) {
+				int digit = c.at < c.end ? digit_of(*c.at++) : 16;
+
+				if (digit >= 8)
+					return false;
+				ch = ch * 8 + (unsigned)digit;
+			}
+		}
+		if (ch == 0 || ch > 0xff)
+			return false;
+		*to++ = (char)ch;
+	}
+	*to = '\0';
+	return true;
+}

@@ -65,4 +65,13 @@ bool umem_cursor_dec(struct umem_cursor *c, uint64_t *ret_value);
 /** umem_cursor_oct - read octal digits; false as umem_cursor_hex(). */
 bool umem_cursor_oct(struct umem_cursor *c, uint64_t *ret_value);
 
+/**
+ * umem_cursor_unescape - copy what is left, a backslash and three octal digits as the
+ * byte that they mean: how /proc writes blanks in paths.
+ * @to: room for umem_cursor_left() + 1 bytes; gets a NUL behind.
+ *
+ * Return: false when it holds a NUL or would, or a backslash before anything else.
+ */
+bool umem_cursor_unescape(struct umem_cursor c, char *to);
+
 #endif

@@ -120,6 +120,26 @@ static void bounds(void **state)
 	free(heap);
 }
 
+static void unescape(void **state)
+{
+	static const char *const bad[] = {
+		"\\", "a\\", "\\0", "\\04", "\\ 40", "\\048", "\\x40", "\\000", "\\400", "\\777",
+	};
+	char to[64];
+
+	assert_true(umem_cursor_unescape(over("/a\\040b\\011\\012\\134040\\377"), to));
+	assert_string_equal("/a b\t\n\\040\377", to);
+	assert_true(umem_cursor_unescape(over(""), to));
+	assert_string_equal("", to);
+	assert_true(umem_cursor_unescape(over("plain"), to));
+	assert_string_equal("plain", to);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_false(umem_cursor_unescape(over(bad[i]), to));
+	assert_false(umem_cursor_unescape(umem_cursor_init("a\0b", 3), to));
+	/* Nothing is read past the end. */
+	assert_false(umem_cursor_unescape(umem_cursor_init("\\040", 3), to));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -127,6 +147,7 @@ int main(void)
 		cmocka_unit_test(steps),
 		cmocka_unit_test(numbers),
 		cmocka_unit_test(bounds),
+		cmocka_unit_test(unescape),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
