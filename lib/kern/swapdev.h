@@ -70,7 +70,7 @@ struct umem_swap_area {
 };
 
 /**
- * struct umem_swap_areas - all areas, in the kernel's order; all zero is none.
+ * struct umem_swap_areas - all areas, in the order of their swap types; all zero is none.
  * @v: @n of them.
  * @total_bytes: sum of their sizes.
  * @used_bytes: sum of what is used; what is free is the difference.
@@ -110,7 +110,7 @@ int umem_swap_areas_read(const char *swaps, const char *sys, struct umem_swap_ar
 /** umem_swap_free_bytes - room left in all areas. */
 static inline uint64_t umem_swap_free_bytes(const struct umem_swap_areas *areas)
 {
-	return areas->total_bytes - areas->used_bytes;
+	return areas->used_bytes < areas->total_bytes ? areas->total_bytes - areas->used_bytes : 0;
 }
 
 /**
