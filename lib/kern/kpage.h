@@ -41,7 +41,7 @@ int umem_kpage_open(enum umem_kpage_file file, int *ret_fd);
  *
  * Frames that lie close together are read with one call.
  *
- * Return: 0, -ENOMEM, or -errno of pread(2); then @ret_words is in part written.
+ * Return: 0, or -errno of pread(2); then @ret_words is in part written.
  */
 int umem_kpage_read(int fd, const uint64_t *pfns, size_t n, uint64_t none,
 	uint64_t *ret_words);
