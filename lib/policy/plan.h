@@ -24,17 +24,21 @@ enum umem_policy {
 	UMEM_POLICY_PRESSURE,
 };
 
+/** UMEM_PLAN_WISHES - kinds of what a slice may want, with none. */
+#define UMEM_PLAN_WISHES 5
+
 /**
  * struct umem_planner - settings and memory of planning for one target.
  * @policy: enum umem_policy. @age, @probe: their settings.
- * @odds: learned from earlier probes. @turn: who is first.
+ * @odds: learned from earlier probes. @turn: by kind of wish, the address of the
+ * slice that was refused first: it is the first the next time.
  */
 struct umem_planner {
 	enum umem_policy policy;
 	struct umem_age_conf age;
 	struct umem_probe_conf probe;
 	struct umem_probe_odds odds;
-	uint64_t turn;
+	uint64_t turn[UMEM_PLAN_WISHES];
 };
 
 /**

@@ -33,8 +33,20 @@
 
 #include "lib/policy/slice.h"
 
-/** UMEM_PROBE_STEPS - steps that are told apart in the odds; the last: evicting the rest. */
-#define UMEM_PROBE_STEPS 4
+/**
+ * enum umem_probe_step - what went out, as the odds tell it apart.
+ * @UMEM_PROBE_FIRST: first sample of a slice of which nothing is known.
+ * @UMEM_PROBE_AGAIN: of a slice that was in use when last looked at.
+ * @UMEM_PROBE_GROWN: a sample that grew, for nothing came back before.
+ * @UMEM_PROBE_REST: the rest of a slice judged cold.
+ */
+enum umem_probe_step {
+	UMEM_PROBE_FIRST,
+	UMEM_PROBE_AGAIN,
+	UMEM_PROBE_GROWN,
+	UMEM_PROBE_REST,
+	UMEM_PROBE_STEPS,
+};
 
 /**
  * struct umem_probe_conf - settings.
@@ -89,7 +101,8 @@ enum umem_probe_action {
 
 /**
  * struct umem_probe_answer - what is known of a slice and what it asks for.
- * @action: enum umem_probe_action. @want: pages, at most the resident ones.
+ * @action: enum umem_probe_action. @step: of what is wanted.
+ * @want: pages, at most the resident ones.
  * @bound_ppm: at most this share of its pages is in use within @watched_ns,
  * @confidence_ppm: with this confidence. 1000000 when nothing is known.
  * @watched_ns: how long the sample has been watched.
@@ -97,6 +110,7 @@ enum umem_probe_action {
  */
 struct umem_probe_answer {
 	enum umem_probe_action action;
+	enum umem_probe_step step;
 	uint64_t want;
 	uint32_t bound_ppm;
 	uint32_t confidence_ppm;
@@ -121,12 +135,23 @@ struct umem_probe_odds {
 void umem_probe_judge(const struct umem_probe_conf *conf, struct umem_slice *slice,
 	uint64_t now_ns, struct umem_probe_odds *odds, struct umem_probe_answer *ret_answer);
 
+/** umem_probe_learn - of @put pages that went out at @step, @back came back. NULL: nothing. */
+void umem_probe_learn(struct umem_probe_odds *odds, enum umem_probe_step step, uint64_t put,
+	uint64_t back);
+
 /**
- * umem_probe_cost - returns to expect when @want pages of @slice go out now.
+ * umem_probe_learn_rest - what came back of a slice judged cold counts as returns
+ * of UMEM_PROBE_REST within @within_ns of putting it out.
+ */
+void umem_probe_learn_rest(struct umem_probe_odds *odds, struct umem_slice *slice,
+	uint64_t within_ns);
+
+/**
+ * umem_probe_cost - returns to expect when @pages go out at @step.
  * Return: thousandths of a page.
  */
-uint64_t umem_probe_cost(const struct umem_probe_odds *odds, const struct umem_slice *slice,
-	enum umem_probe_action action, uint64_t want);
+uint64_t umem_probe_cost(const struct umem_probe_odds *odds, enum umem_probe_step step,
+	uint64_t pages);
 
 /**
  * umem_probe_bound - one-sided upper Clopper-Pearson bound of a share.
@@ -135,5 +160,11 @@ uint64_t umem_probe_cost(const struct umem_probe_odds *odds, const struct umem_s
  * Return: parts per million; 1000000 for @n == 0.
  */
 uint32_t umem_probe_bound(uint64_t back, uint64_t n, uint32_t confidence_ppm);
+
+/**
+ * umem_probe_enough - the smallest sample whose bound is @bound_ppm when none came back.
+ * Return: pages, at least 1; UINT64_MAX for @bound_ppm == 0.
+ */
+uint64_t umem_probe_enough(uint32_t bound_ppm, uint32_t confidence_ppm);
 
 #endif

@@ -26,9 +26,10 @@ struct umem_share {
  * more: the sum is exactly min(@allowed_bytes, sum of wants). A tenth is divided
  * evenly so that none starves, the rest by what the targets want, weighted by
  * how cold they are (want / resident). Shares are in units of @unit_bytes
- * (a page), except for what is less than one unit.
+ * (a page), except for what is less than one unit. @turn: a number that grows
+ * with each interval: who is first when there is less than a unit for each.
  */
 void umem_shares_divide(struct umem_share *shares, size_t n, uint64_t allowed_bytes,
-	uint64_t unit_bytes);
+	uint64_t unit_bytes, uint64_t turn);
 
 #endif

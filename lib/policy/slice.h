@@ -39,7 +39,7 @@
 #define UMEM_SLICE_PAGES_MIN 8u
 #define UMEM_SLICE_FANOUT 8u
 
-/** UMEM_SLICES_MAX - default of umem_slices.max: 1 Mi slices, some 120 MiB. */
+/** UMEM_SLICES_MAX - default of umem_slices.max: 1 Mi slices, some 128 MiB. */
 #define UMEM_SLICES_MAX (1u << 20)
 
 /**
@@ -96,15 +96,20 @@ struct umem_slice_seen {
  * @hold_ns: length of the last hold; the next one is twice as long. 0: never held.
  * @hold_until_ns: when the hold ends (state WARM), on the caller's clock.
  * @whole_until_ns: not to be split before: its parts were alike the last time.
- * @evidence: page-seconds out without a return since the last return.
+ * @evidence_ns: page-nanoseconds out since the last return: the pages that are
+ *    out, times how long. UINT64_MAX is the most.
  * @n_pages: its length.
  * @resident, @out, @at_risk, @returned, @used: as last seen.
- * @sample: pages that were put out in this probe.
+ * @grown: pages that became resident in the last interval and were not evicted
+ *    by us: the target filled them.
+ * @sample: pages that were put out in this probe. @put: of them, the last time.
  * @back: of them, came back.
  * @want: pages to put out now, set by umem_plan_make(); at most @resident.
  * @state: enum umem_slice_state.
  * @source: enum umem_use_source.
  * @step: of the probe: 0 for the first sample, one more each time that it grew.
+ * @wish: of umem_plan_make(), between judging and granting.
+ * @seen: umem_slice_note() was called for it.
  * @split: to be split now, set by umem_plan_make().
  */
 struct umem_slice {
@@ -115,19 +120,23 @@ struct umem_slice {
 	uint64_t hold_ns;
 	uint64_t hold_until_ns;
 	uint64_t whole_until_ns;
-	uint64_t evidence;
+	uint64_t evidence_ns;
 	uint32_t n_pages;
 	uint32_t resident;
 	uint32_t out;
 	uint32_t at_risk;
 	uint32_t returned;
 	uint32_t used;
+	uint32_t grown;
 	uint32_t sample;
+	uint32_t put;
 	uint32_t back;
 	uint32_t want;
 	uint8_t state;
 	uint8_t source;
 	uint8_t step;
+	uint8_t wish;
+	bool seen;
 	bool split;
 };
 
@@ -222,21 +231,22 @@ typedef void umem_slice_counter(void *arg, uint64_t start, uint64_t n_pages,
  * @count: counts the parts; NULL: counts are divided evenly (sums stay exact).
  * @dt_ns: length of the interval that @count counts.
  *
- * A part in which pages came back or were used starts as held, as long as its
- * parent was; a part with pages out that did not return goes on with them as
- * its sample; the others start as NEW. @want of the parts is 0. Linear.
+ * A part in which pages came back or were used is held as its parent is; a part
+ * with pages out that did not return goes on with them as its sample; the others
+ * start as NEW. @want of the parts is 0. A slice that cannot be split (at the
+ * smallest size, or @max is reached) stays as it is: held. Linear.
  *
  * Return: 0, -ENOMEM (nothing changed).
  */
 int umem_slices_split(struct umem_slices *self, umem_slice_counter *count, void *arg,
-	uint64_t now_ns, uint64_t dt_ns);
+	uint64_t dt_ns);
 
 /**
  * umem_slices_merge - put neighbours together again that are all cold, or all held.
  * @whole_ns: how long a slice that was merged from held parts is not split again.
  *
- * Only neighbours of one cell that touch; first to 64 pages, then to 512. Sums
- * of counts stay. Never allocates; linear. Return: slices that went away.
+ * Only where all slices of a block of 64 pages, then of 512, are alike and touch.
+ * Sums of counts stay. Never allocates; linear. Return: slices that went away.
  */
 size_t umem_slices_merge(struct umem_slices *self, uint64_t now_ns, uint64_t whole_ns);
 

@@ -88,10 +88,13 @@ struct umem_thrash {
 	double tokens;
 	double reserved;
 	double threshold;
+	double grow;
 	uint64_t patience_ns;
 	uint64_t calm_ns;
 	bool started;
 	bool in_debt;
+	bool in_burst;
+	bool surprise;
 };
 
 /**

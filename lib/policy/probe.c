@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Probe: judging a sample, and what it is expected to cost. */
+#include "lib/policy/probe.h"
+
+#include "lib/base/attr.h"
+
+/* A sample of which some came back is watched so many times @step_ns for the others. */
+#define MIXED_STEPS 3
+
+/* Odds forget: from so many pages on, what was learned earlier counts half. */
+#define ODDS_PAGES 8192.0
+
+/*
+ * What is assumed before anything is known, worth so many pages: half of the
+ * slices in use at first, what was in use before still is, later samples and
+ * what is judged cold come back rarely.
+ */
+static const struct {
+	double pages;
+	double back;
+} assumed[UMEM_PROBE_STEPS] = {
+	[UMEM_PROBE_FIRST] = { 32, 8 },
+	[UMEM_PROBE_AGAIN] = { 32, 24 },
+	[UMEM_PROBE_GROWN] = { 64, 3 },
+	[UMEM_PROBE_REST] = { 1024, 4 },
+};
+
+void umem_probe_learn(struct umem_probe_odds *odds, enum umem_probe_step step, uint64_t put,
+	uint64_t back)
+{
+	if (!odds)
+		return;
+	odds->put[step] += (double)put;
+	odds->back[step] += (double)back;
+	while (odds->put[step] > ODDS_PAGES) {
+		odds->put[step] /= 2;
+		odds->back[step] /= 2;
+	}
+}
+
+void umem_probe_learn_rest(struct umem_probe_odds *odds, struct umem_slice *slice,
+	uint64_t within_ns)
+{
+	if (slice->sampled_ns <= within_ns)
+		umem_probe_learn(odds, UMEM_PROBE_REST, slice->put, slice->returned);
+	slice->put = 0;
+}
+
+uint64_t umem_probe_cost(const struct umem_probe_odds *odds, enum umem_probe_step step,
+	uint64_t pages)
+{
+	double put = odds->put[step] + assumed[step].pages;
+	double back = odds->back[step] + assumed[step].back;
+	double cost = (double)pages * back / put * 1000;
+
+	/* more cannot come back than went out */
+	if (cost >= (double)pages * 1000)
+		cost = (double)pages * 1000;
+	return cost >= 0x1p63 ? UINT64_MAX / 2 : (uint64_t)cost;
+}
+
+static bool can_split(const struct umem_slice *slice, uint64_t now_ns)
+{
+	return slice->n_pages > UMEM_SLICE_PAGES_MIN && now_ns >= slice->whole_until_ns;
+}
+
+/* In use, wholly or (@mixed) in part; then it is split as well, and held in case it cannot be. */
+static void in_use(const struct umem_probe_conf *conf, struct umem_slice *slice, uint64_t now_ns,
+	bool mixed, struct umem_probe_answer *answer)
+{
+	bool split = mixed && can_split(slice, now_ns);
+
+	umem_slice_hold(slice, now_ns, conf->hold_ns, conf->hold_max_ns);
+	answer->action = split ? UMEM_PROBE_SPLIT : UMEM_PROBE_WAIT;
+	answer->reason = split ? "mixed: some pages are in use, some are not" : "in use";
+}
+
+/* Nothing is known, or not any more. */
+static void judge_new(const struct umem_probe_conf *conf, struct umem_slice *slice,
+	struct umem_probe_answer *answer)
+{
+	uint32_t pages = slice->hold_ns ? conf->again_pages : conf->first_pages;
+
+	slice->state = UMEM_SLICE_NEW;
+	if (!slice->resident) {
+		answer->reason = "nothing resident";
+		return;
+	}
+	answer->action = UMEM_PROBE_SAMPLE;
+	answer->step = slice->hold_ns ? UMEM_PROBE_AGAIN : UMEM_PROBE_FIRST;
+	answer->want = umem_min_u64(pages, slice->resident);
+	answer->reason = "taking a sample";
+}
+
+/* What kind of sample went out last. */
+static enum umem_probe_step step_of(const struct umem_slice *slice)
+{
+	if (slice->step)
+		return UMEM_PROBE_GROWN;
+	return slice->hold_ns ? UMEM_PROBE_AGAIN : UMEM_PROBE_FIRST;
+}
+
+/* Each sample is learned from once. */
+static void learn_sample(struct umem_slice *slice, struct umem_probe_odds *odds)
+{
+	if (slice->put)
+		umem_probe_learn(odds, step_of(slice), slice->put,
+			umem_min_u64(slice->back, slice->put));
+	slice->put = 0;
+}
+
+/* None back, or few enough of many: larger, or large enough. */
+static void judge_quiet(const struct umem_probe_conf *conf, struct umem_slice *slice,
+	struct umem_probe_odds *odds, struct umem_probe_answer *answer)
+{
+	bool certain = answer->bound_ppm <= conf->bound_max_ppm || !slice->resident;
+	uint64_t most;
+
+	if (slice->sampled_ns < conf->step_ns ||
+		(certain && slice->watched_ns < conf->watch_ns)) {
+		answer->reason = "watching the sample";
+		return;
+	}
+	learn_sample(slice, odds);
+	if (certain) {
+		slice->state = UMEM_SLICE_COLD;
+		slice->back = 0;
+		answer->action = slice->resident ? UMEM_PROBE_EVICT : UMEM_PROBE_WAIT;
+		answer->step = UMEM_PROBE_REST;
+		answer->want = slice->resident;
+		answer->reason = "cold: too little of the sample came back";
+		return;
+	}
+	/* no more than what says enough, when that is within reach; at least one */
+	most = umem_min_u64((uint64_t)slice->sample * conf->grow,
+		umem_probe_enough(conf->bound_max_ppm, conf->confidence_ppm));
+	most = umem_max_u64(most, slice->sample + 1);
+	answer->action = UMEM_PROBE_SAMPLE;
+	answer->step = UMEM_PROBE_GROWN;
+	answer->want = umem_min_u64(most - slice->sample, slice->resident);
+	answer->reason = "nothing came back: the sample grows";
+}
+
+static void judge_probing(const struct umem_probe_conf *conf, struct umem_slice *slice,
+	uint64_t now_ns, struct umem_probe_odds *odds, struct umem_probe_answer *answer)
+{
+	answer->bound_ppm = umem_probe_bound(slice->back, slice->sample, conf->confidence_ppm);
+	answer->watched_ns = slice->watched_ns;
+	if (slice->used || slice->back >= slice->sample) {
+		bool few = slice->used && slice->used <= slice->n_pages / UMEM_SLICE_FANOUT;
+
+		learn_sample(slice, odds);
+		in_use(conf, slice, now_ns, few && slice->back < slice->sample, answer);
+	} else if (slice->back == 0 || answer->bound_ppm <= conf->bound_max_ppm) {
+		judge_quiet(conf, slice, odds, answer);
+	} else if (slice->sampled_ns < MIXED_STEPS * conf->step_ns) {
+		/* all in use, only less often? waiting costs nothing, splitting does */
+		answer->reason = "some came back: watching the others";
+	} else {
+		learn_sample(slice, odds);
+		in_use(conf, slice, now_ns, true, answer);
+	}
+}
+
+/* What was judged cold before: pages that came back, or new ones, say that it is not. */
+static void judge_cold(const struct umem_probe_conf *conf, struct umem_slice *slice,
+	uint64_t now_ns, struct umem_probe_odds *odds, struct umem_probe_answer *answer)
+{
+	umem_probe_learn_rest(odds, slice, conf->watch_ns);
+	if (slice->returned || slice->used || slice->grown) {
+		in_use(conf, slice, now_ns, false, answer);
+		return;
+	}
+	answer->bound_ppm = conf->bound_max_ppm;
+	answer->watched_ns = slice->watched_ns;
+	answer->reason = "cold";
+	if (slice->resident) {
+		answer->action = UMEM_PROBE_EVICT;
+		answer->step = UMEM_PROBE_REST;
+		answer->want = slice->resident;
+	}
+}
+
+void umem_probe_judge(const struct umem_probe_conf *conf, struct umem_slice *slice,
+	uint64_t now_ns, struct umem_probe_odds *odds, struct umem_probe_answer *ret_answer)
+{
+	struct umem_probe_answer answer = {
+		.action = UMEM_PROBE_WAIT,
+		.bound_ppm = 1000000,
+		.confidence_ppm = conf->confidence_ppm,
+	};
+
+	if (slice->state == UMEM_SLICE_COLD) {
+		judge_cold(conf, slice, now_ns, odds, &answer);
+	} else if (slice->state == UMEM_SLICE_PROBING && slice->sample) {
+		judge_probing(conf, slice, now_ns, odds, &answer);
+	} else if (slice->state == UMEM_SLICE_WARM && now_ns < slice->hold_until_ns) {
+		answer.reason = "held: was in use";
+	} else if (slice->used) {
+		/* seen without a sample, at no cost */
+		in_use(conf, slice, now_ns, slice->used <= slice->n_pages / UMEM_SLICE_FANOUT,
+			&answer);
+	} else {
+		judge_new(conf, slice, &answer);
+	}
+	*ret_answer = answer;
+}

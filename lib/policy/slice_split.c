@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Slices: splitting where parts differ, merging where they do not. */
+#include "lib/policy/slice.h"
+
+#include "lib/base/attr.h"
+#include "lib/policy/slice_array.h"
+
+/* Can it be split, and is there room for its parts? */
+static bool splits(const struct umem_slices *self, const struct umem_slice *slice, size_t n)
+{
+	return slice->split && slice->n_pages > UMEM_SLICE_PAGES_MIN &&
+		n + UMEM_SLICE_FANOUT <= self->max;
+}
+
+/* Pages of the grid one level below a slice: parts end at its lines. */
+static uint64_t part_pages(const struct umem_slice *slice)
+{
+	uint64_t pages = UMEM_SLICE_PAGES;
+
+	while (pages >= slice->n_pages)
+		pages /= UMEM_SLICE_FANOUT;
+	return umem_max_u64(pages, UMEM_SLICE_PAGES_MIN);
+}
+
+/* What falls to pages [from, to) of @whole when @count is spread evenly over them. */
+static uint64_t even(uint64_t count, uint64_t from, uint64_t to, uint64_t whole)
+{
+	return count * to / whole - count * from / whole;
+}
+
+/* Without a counter: an even share of what was seen of the parent. */
+static void count_evenly(const struct umem_slice *parent, uint64_t from, uint64_t to,
+	struct umem_slice_seen *seen)
+{
+	uint64_t n = parent->n_pages;
+
+	*seen = (struct umem_slice_seen){
+		.resident = even(parent->resident, from, to, n),
+		.out = even(parent->out, from, to, n),
+		.at_risk = even(parent->at_risk, from, to, n),
+		.returned = even(parent->returned, from, to, n),
+		.used = even(parent->used, from, to, n),
+		.source = (enum umem_use_source)parent->source,
+	};
+}
+
+/* The state that a part starts with, once it was noted. */
+static void start_part(struct umem_slice *part, const struct umem_slice *parent)
+{
+	part->whole_until_ns = parent->whole_until_ns;
+	part->grown = 0;
+	if (part->returned || part->used) {
+		part->state = parent->state;
+		part->hold_ns = parent->hold_ns;
+		part->hold_until_ns = parent->hold_until_ns;
+	} else if (part->out) {
+		part->state = UMEM_SLICE_PROBING;
+		part->sample = part->put = part->out;
+		part->sampled_ns = parent->sampled_ns;
+		part->watched_ns = parent->watched_ns;
+	}
+}
+
+static int append_parts(const struct umem_slices *self, const struct umem_slice *parent,
+	umem_slice_counter *count, void *arg, uint64_t dt_ns, struct umem_slices *fresh)
+{
+	uint64_t pages = part_pages(parent), first = parent->start / self->page_bytes;
+	uint64_t from = 0;
+
+	while (from < parent->n_pages) {
+		uint64_t to = umem_min_u64(parent->n_pages,
+			(first + from) / pages * pages + pages - first);
+		struct umem_slice part = {
+			.start = parent->start + from * self->page_bytes,
+			.n_pages = (uint32_t)(to - from),
+		};
+		struct umem_slice_seen seen = { 0 };
+		int r;
+
+		if (count)
+			count(arg, part.start, part.n_pages, &seen);
+		else
+			count_evenly(parent, from, to, &seen);
+		umem_slice_note(&part, &seen, dt_ns);
+		start_part(&part, parent);
+		r = umem_slices_append(fresh, &part);
+		if (r < 0)
+			return r;
+		from = to;
+	}
+	return 0;
+}
+
+int umem_slices_split(struct umem_slices *self, umem_slice_counter *count, void *arg,
+	uint64_t dt_ns)
+{
+	UMEM_CLEANUP(umem_slices_deinit) struct umem_slices fresh = {
+		.page_bytes = self->page_bytes,
+	};
+	size_t n = self->n, first = 0;
+
+	while (first < self->n && !splits(self, &self->v[first], n))
+		self->v[first++].split = false;
+	if (first == self->n)
+		return 0;
+	for (size_t i = 0; i < self->n; i++) {
+		const struct umem_slice *slice = &self->v[i];
+		size_t before = fresh.n;
+		int r;
+
+		if (splits(self, slice, n)) {
+			r = append_parts(self, slice, count, arg, dt_ns, &fresh);
+			n += fresh.n - before - 1;
+		} else {
+			r = umem_slices_append(&fresh, slice);
+			if (r == 0)
+				fresh.v[before].split = false;
+		}
+		if (r < 0)
+			return r;
+	}
+	umem_slices_take(self, &fresh);
+	return 0;
+}
+
+/* Is it as cold, or as much in use, as the one before it? */
+static bool alike(const struct umem_slice *a, const struct umem_slice *b)
+{
+	if (a->state != b->state || a->split || b->split)
+		return false;
+	if (a->state == UMEM_SLICE_NEW)
+		return a->used && b->used;
+	return a->state == UMEM_SLICE_COLD || a->state == UMEM_SLICE_WARM;
+}
+
+/* @b's counts and times into @a, which it follows. */
+static void join(struct umem_slice *a, const struct umem_slice *b)
+{
+	a->n_pages += b->n_pages;
+	a->resident += b->resident;
+	a->out += b->out;
+	a->at_risk += b->at_risk;
+	a->returned += b->returned;
+	a->used += b->used;
+	a->grown += b->grown;
+	a->want += b->want;
+	a->quiet_ns = umem_min_u64(a->quiet_ns, b->quiet_ns);
+	a->sampled_ns = umem_min_u64(a->sampled_ns, b->sampled_ns);
+	a->watched_ns = umem_min_u64(a->watched_ns, b->watched_ns);
+	a->hold_ns = umem_max_u64(a->hold_ns, b->hold_ns);
+	a->hold_until_ns = umem_max_u64(a->hold_until_ns, b->hold_until_ns);
+	if (__builtin_add_overflow(a->evidence_ns, b->evidence_ns, &a->evidence_ns))
+		a->evidence_ns = UINT64_MAX;
+	a->source = b->source < a->source ? b->source : a->source;
+	a->seen = a->seen && b->seen;
+}
+
+/* Merge what lies within blocks of @pages and is alike from the first to the last slice. */
+static void merge_level(struct umem_slices *self, uint64_t pages, uint64_t now_ns,
+	uint64_t whole_ns)
+{
+	uint64_t block = pages * self->page_bytes;
+	size_t to = 0, next;
+
+	for (size_t i = 0; i < self->n; i = next) {
+		struct umem_slice sum = self->v[i];
+		bool same = true;
+
+		for (next = i + 1; next < self->n &&
+			self->v[next].start / block == sum.start / block; next++) {
+			same = same && alike(&self->v[i], &self->v[next]) &&
+				self->v[next].start == umem_slice_end(self, &self->v[next - 1]);
+		}
+		if (!same || next == i + 1) {
+			while (i < next)
+				self->v[to++] = self->v[i++];
+			continue;
+		}
+		for (size_t j = i + 1; j < next; j++)
+			join(&sum, &self->v[j]);
+		/* parts that were all in use: looking at them one by one was in vain */
+		if (sum.state != UMEM_SLICE_COLD && __builtin_add_overflow(now_ns, whole_ns,
+			&sum.whole_until_ns))
+			sum.whole_until_ns = UINT64_MAX;
+		self->v[to++] = sum;
+	}
+	self->n = to;
+}
+
+size_t umem_slices_merge(struct umem_slices *self, uint64_t now_ns, uint64_t whole_ns)
+{
+	size_t before = self->n;
+
+	merge_level(self, UMEM_SLICE_PAGES_MIN * UMEM_SLICE_FANOUT, now_ns, whole_ns);
+	merge_level(self, UMEM_SLICE_PAGES, now_ns, whole_ns);
+	return before - self->n;
+}

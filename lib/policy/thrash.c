@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Thrash: the outer loop, a smoothed rate and a bucket of tokens. */
+#include "lib/policy/thrash.h"
+
+#include <math.h>
+
+/* Growth starts at this part of its maximum and doubles with each of these times. */
+#define GROW_START (1.0 / 64)
+#define GROW_DOUBLE_NS 5e9
+
+/* Ages: longer by twice in this time above the objective, shorter again much slower. */
+#define AGE_LONGER_NS 60e9
+#define AGE_SHORTER_NS 600e9
+#define AGE_MOST 64.0
+
+/* A further burst within this time makes patience longer by so many times. */
+#define PATIENCE_MEMORY_NS 3600000000000u
+#define PATIENCE_TIMES 4
+
+/* Leave debt with this part of the bucket full, lest the state flips at zero. */
+#define OUT_OF_DEBT (1.0 / 8)
+
+#define MINUTE_NS 60e9
+
+void umem_thrash_init(struct umem_thrash *self, const struct umem_thrash_conf *conf)
+{
+	static const struct umem_thrash_conf defaults = UMEM_THRASH_CONF_DEFAULT;
+
+	*self = (struct umem_thrash){
+		.conf = conf ? *conf : defaults,
+		.threshold = 1,
+		.grow = GROW_START,
+		.calm_ns = PATIENCE_MEMORY_NS,
+	};
+	self->patience_ns = self->conf.patience_ns;
+}
+
+static uint64_t to_u64(double value)
+{
+	if (!(value > 0))
+		return 0;
+	return value >= 0x1p64 ? UINT64_MAX : (uint64_t)value;
+}
+
+static double clamp(double value, double low, double high)
+{
+	return fmin(fmax(value, low), high);
+}
+
+/* Pages that the objective is a share of. */
+static double base_of(const struct umem_thrash_conf *conf, const struct umem_thrash_seen *seen)
+{
+	double out = (double)seen->at_risk, resident = (double)seen->resident;
+	double little = clamp((double)conf->little_ppm / 1e6, 1e-6, 1);
+
+	return fmax(out, resident - out * (1 / little - 1));
+}
+
+/* The decaying window; each interval weighs by its length. */
+static void smooth(struct umem_thrash *self, const struct umem_thrash_seen *seen, double base)
+{
+	double window = fmax((double)self->conf.window_ns, 1), dt = (double)seen->dt_ns;
+	double keep = exp(-dt / window), minutes = (1 - keep) * window / MINUTE_NS;
+
+	if (!self->started) {
+		/* as if a window without returns lay behind: one interval is no rate */
+		self->base_min = base * window / MINUTE_NS;
+		self->started = true;
+	}
+	self->returns *= keep;
+	if (seen->dt_ns)
+		self->returns += (double)seen->returned * (1 - keep) * window / dt;
+	self->base_min = self->base_min * keep + base * minutes;
+	self->out_min = self->out_min * keep + (double)seen->at_risk * minutes;
+}
+
+/* A burst that patience does not cover: the next time it lasts longer. */
+static void burst(struct umem_thrash *self)
+{
+	uint64_t longer;
+
+	if (self->in_burst)
+		return;
+	self->in_burst = true;
+	self->surprise = self->calm_ns >= PATIENCE_MEMORY_NS &&
+		self->patience_ns == self->conf.patience_ns;
+	self->calm_ns = 0;
+	if (self->surprise)
+		return;
+	if (__builtin_mul_overflow(self->patience_ns, PATIENCE_TIMES, &longer) ||
+		longer > self->conf.patience_max_ns)
+		longer = self->conf.patience_max_ns;
+	self->patience_ns = longer;
+}
+
+/* Long without a burst: forget half of the patience. */
+static void calm(struct umem_thrash *self, uint64_t dt_ns)
+{
+	if (__builtin_add_overflow(self->calm_ns, dt_ns, &self->calm_ns))
+		self->calm_ns = UINT64_MAX;
+	if (self->calm_ns < PATIENCE_MEMORY_NS || self->patience_ns <= self->conf.patience_ns)
+		return;
+	self->calm_ns = 0;
+	self->patience_ns /= 2;
+	if (self->patience_ns < self->conf.patience_ns)
+		self->patience_ns = self->conf.patience_ns;
+}
+
+/* Fill by time, pay for what came back. Return: how much the bucket holds. */
+static double account(struct umem_thrash *self, const struct umem_thrash_seen *seen, double base)
+{
+	const struct umem_thrash_conf *conf = &self->conf;
+	double fill_ns = base * (double)conf->objective_ppm_min / 1e6 / MINUTE_NS;
+	double most = fill_ns * (double)conf->burst_ns, returned = (double)seen->returned;
+	double expected = fmin(returned, self->reserved);
+	double least, released;
+
+	if (!self->started)
+		self->tokens = most;
+	self->reserved -= expected;
+	self->tokens += fill_ns * (double)seen->dt_ns - (returned - expected);
+	/* what did not come back within the window is not expected any more */
+	released = self->reserved * -expm1(-(double)seen->dt_ns /
+		fmax((double)conf->window_ns, 1));
+	self->reserved -= released;
+	self->tokens = fmin(self->tokens + released, most);
+	least = -fill_ns * (double)self->patience_ns;
+	if (self->tokens < least) {
+		burst(self);
+		least = -fill_ns * (double)self->patience_ns;
+		self->tokens = fmax(self->tokens, least);
+	}
+	if (self->tokens < 0)
+		self->in_debt = true;
+	else if (self->tokens >= most * OUT_OF_DEBT)
+		self->in_debt = false;
+	return most;
+}
+
+/* Ages get longer while too much comes back, slowly shorter while little does. */
+static void adapt(struct umem_thrash *self, enum umem_thrash_state state, double share,
+	uint64_t dt_ns)
+{
+	double dt = (double)dt_ns;
+
+	if (state != UMEM_THRASH_GROW)
+		self->threshold *= exp2(fmin(dt / AGE_LONGER_NS, 1));
+	else if (share < 0.5)
+		self->threshold *= exp2(-dt / AGE_SHORTER_NS);
+	self->threshold = clamp(self->threshold, 1, AGE_MOST);
+	if (state == UMEM_THRASH_BACK_OFF)
+		self->grow = GROW_START;
+	else if (state == UMEM_THRASH_GROW)
+		self->grow = fmin(self->grow * exp2(fmin(dt / GROW_DOUBLE_NS, 1)), 1);
+}
+
+void umem_thrash_note(struct umem_thrash *self, const struct umem_thrash_seen *seen,
+	struct umem_thrash_answer *ret_answer)
+{
+	static const char *const reasons[] = {
+		[UMEM_THRASH_GROW] = "growing: refaults are below the objective",
+		[UMEM_THRASH_HOLD] = "holding: refaults are above the objective",
+		[UMEM_THRASH_BACK_OFF] = "backing off: refaults have used up the budget",
+	};
+	double base = base_of(&self->conf, seen), most = account(self, seen, base);
+	double objective = fmax((double)self->conf.objective_ppm_min, 1), rate, share;
+	struct umem_thrash_answer answer = { .state = UMEM_THRASH_GROW };
+
+	smooth(self, seen, base);
+	calm(self, seen->dt_ns);
+	rate = self->base_min > 0 ? self->returns / self->base_min * 1e6 : 0;
+	share = rate / objective;
+	if (self->in_debt)
+		answer.state = UMEM_THRASH_BACK_OFF;
+	else if (share >= 1)
+		answer.state = UMEM_THRASH_HOLD;
+	if (!self->in_debt && self->in_burst) {
+		self->in_burst = false;
+		answer.changed = self->surprise;
+	}
+	adapt(self, answer.state, share, seen->dt_ns);
+	if (answer.state == UMEM_THRASH_GROW) {
+		/* everything up to half the objective, then less and less */
+		answer.scale_ppm = (uint32_t)(clamp(2 - 2 * share, 0, 1) * 1e6);
+		answer.budget_mpages = to_u64(fmin(self->tokens, most) * 1000);
+	}
+	answer.threshold_ppm = to_u64(self->threshold * 1e6);
+	answer.grow_pages = to_u64((double)seen->resident * self->grow *
+		(double)self->conf.grow_ppm_min / 1e6 * (double)seen->dt_ns / MINUTE_NS *
+		(answer.scale_ppm / 1e6));
+	answer.rate_ppm_min = to_u64(rate);
+	if (self->out_min > 0)
+		answer.rate_out_ppm_min = to_u64(self->returns / self->out_min * 1e6);
+	answer.reason = reasons[answer.state];
+	*ret_answer = answer;
+}
+
+void umem_thrash_spend(struct umem_thrash *self, uint64_t expected_mpages)
+{
+	double expected = (double)expected_mpages / 1000;
+
+	self->tokens -= expected;
+	self->reserved += expected;
+}
