@@ -5,10 +5,10 @@
 #ifndef UMEM_MEM_RESIDENCY_REGION_H
 #define UMEM_MEM_RESIDENCY_REGION_H
 
+#include "lib/kern/smaps.h"
 #include "lib/kern/swapdev.h"
 #include "lib/mem/residency_object.h"
 #include "lib/mem/residency_table.h"
-#include "lib/mem/smaps.h"
 #include "lib/mem/target.h"
 
 /** enum umem_table_method - how page tables are read. */

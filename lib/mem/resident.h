@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "lib/mem/smaps.h"
+#include "lib/kern/smaps.h"
 #include "lib/mem/target.h"
 
 /**

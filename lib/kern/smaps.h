@@ -7,8 +7,8 @@
  * the process, so this is for a look now and then, not for every round. The
  * list is ascending; as with maps, mappings may change while it is read.
  */
-#ifndef UMEM_MEM_SMAPS_H
-#define UMEM_MEM_SMAPS_H
+#ifndef UMEM_KERN_SMAPS_H
+#define UMEM_KERN_SMAPS_H
 
 #include <stdbool.h>
 #include <stddef.h>

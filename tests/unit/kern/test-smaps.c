@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The text of smaps: what is taken from it, what is refused, what is live. */
-#include "lib/mem/smaps.h"
+#include "lib/kern/smaps.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* /proc/PID/smaps, read line by line. */
-#include "lib/mem/smaps.h"
+#include "lib/kern/smaps.h"
 
 #include <errno.h>
 #include <fcntl.h>
