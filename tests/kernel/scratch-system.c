@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * What a kernel test borrows from the whole machine, and gives back: huge
- * pages, a zram swap device; and what it reads from /proc and /sys.
+ * pages, swap on a zram device or a file; and what it reads from /proc and /sys.
  *
  * Theory of operation: the pool of huge pages is changed by a difference, not
  * set, so that two programs that borrow at once leave it as it was. Cleaning
  * up is plain system calls, run by exit(3) and by SIGTERM/SIGINT alike, and
- * only in the process that borrowed.
+ * only in the process that borrowed. Swap areas of tests come before those of the
+ * machine, and a file before zram: a test means the area it asked for. (Some pages
+ * still go elsewhere: each processor first fills the cluster it has begun.)
  */
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/swap.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "lib/base/fd.h"
@@ -23,6 +27,7 @@ static pid_t borrower;
 static unsigned borrowed_hugepages;
 static int zram_id = -1;
 static bool zram_on;
+static char swap_path[64];
 static void (*hook)(void);
 
 bool k_read_u64(const char *path, uint64_t *ret_value)
@@ -80,6 +85,13 @@ static void drop_zram(void)
 	zram_id = -1;
 }
 
+static void drop_swap_file(void)
+{
+	swapoff(swap_path);
+	unlink(swap_path);
+	swap_path[0] = '\0';
+}
+
 static void give_back(void)
 {
 	if (getpid() != borrower)
@@ -92,6 +104,8 @@ static void give_back(void)
 	borrowed_hugepages = 0;
 	if (zram_id >= 0)
 		drop_zram();
+	if (swap_path[0])
+		drop_swap_file();
 }
 
 static void on_signal(int signo)
@@ -146,9 +160,10 @@ static void format_swap(const char *dev, uint64_t size_bytes)
 	close(fd);
 }
 
-void k_zram_swap(uint64_t size_bytes)
+const char *k_zram_swap(uint64_t size_bytes)
 {
-	char path[64], text[32];
+	static char path[64];
+	char text[32];
 	uint64_t id = 0;
 
 	if (geteuid() != 0 || !k_read_u64("/sys/class/zram-control/hot_add", &id))
@@ -161,8 +176,33 @@ void k_zram_swap(uint64_t size_bytes)
 	snprintf(path, sizeof(path), "/dev/zram%d", zram_id);
 	T_UNTIL(5, access(path, R_OK | W_OK) == 0);
 	format_swap(path, size_bytes);
-	T_SYS(swapon(path, 0));
+	T_SYS(swapon(path, SWAP_FLAG_PREFER | 100));
 	zram_on = true;
+	return path;
+}
+
+const char *k_swap_file(uint64_t size_bytes)
+{
+	static const char zeros[1 << 16];
+	struct statfs fs;
+	int fd;
+
+	if (geteuid() != 0)
+		T_SKIP("swapon(2) needs root");
+	borrow();
+	snprintf(swap_path, sizeof(swap_path), "/var/tmp/umem-swap-%d", (int)getpid());
+	fd = (int)T_SYS(open(swap_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+	if (fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC)
+		T_SKIP("/var/tmp is no disk");
+	/* Written, since a swap file must not have holes. */
+	for (uint64_t done = 0; done < size_bytes; done += sizeof(zeros))
+		T_OK(umem_write_all(fd, zeros, sizeof(zeros)));
+	T_SYS(fsync(fd));
+	close(fd);
+	format_swap(swap_path, size_bytes);
+	if (swapon(swap_path, SWAP_FLAG_PREFER | 200) < 0)
+		T_SKIP("no swap on a file of /var/tmp: %s", strerror(errno));
+	return swap_path;
 }
 
 static uint64_t field_kb(FILE *file, const char *field)

@@ -100,9 +100,16 @@ void k_hugepages(unsigned n);
 
 /**
  * k_zram_swap - swap on a new zram device until this program ends (also by a
- * failure or SIGTERM); skips without zram.
+ * failure or SIGTERM), before other areas; skips without zram. Return: its path.
  */
-void k_zram_swap(uint64_t size_bytes);
+const char *k_zram_swap(uint64_t size_bytes);
+
+/**
+ * k_swap_file - swap on a new file of a disk file system until this program ends, as
+ * k_zram_swap(). Pages stay in the swap cache, since its writes take time. Skips where
+ * no swap file can be. Return: its path.
+ */
+const char *k_swap_file(uint64_t size_bytes);
 
 /**
  * k_at_end - run @give_back_hook when this program ends, by exit(3) or by a signal;
