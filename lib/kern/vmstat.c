@@ -25,6 +25,11 @@ static const struct umem_field vmstat_fields[UMEM_N_VMSTATS] = {
 	STAT(PGSTEAL_KSWAPD, pgsteal_kswapd),
 	STAT(PGSTEAL_DIRECT, pgsteal_direct),
 	STAT(PGSTEAL_PROACTIVE, pgsteal_proactive),
+	STAT(PGSCAN_ANON, pgscan_anon),
+	STAT(PGSCAN_FILE, pgscan_file),
+	STAT(PGSTEAL_ANON, pgsteal_anon),
+	STAT(PGSTEAL_FILE, pgsteal_file),
+	STAT(WORKINGSET_REFAULT_ANON, workingset_refault_anon),
 };
 
 #define INFO(item, key, member) \

@@ -5,6 +5,15 @@
  *
  * One read gives all of them, not at one moment: the kernel adds up its
  * processors' counters on the way. Everybody on the machine moves them.
+ *
+ * What moves which (Linux 6.18, shown by tests/kernel/reclaim-counters and cgroup):
+ *
+ *     MADV_PAGEOUT             pswpout, or swpout_zero for pages of zeros; none of
+ *                              pgscan_* and pgsteal_*, however much goes out
+ *     a page that comes back   pswpin or swpin_zero, pgmajfault, and
+ *                              workingset_refault_anon; from the swap cache: nothing
+ *     reclaim for a cgroup     pgscan_anon and _file, pgsteal_anon and _file; not those
+ *     (its limit, force_empty) named by who asked, which are the machine's own reclaim
  */
 #ifndef UMEM_KERN_VMSTAT_H
 #define UMEM_KERN_VMSTAT_H
@@ -25,6 +34,11 @@ enum umem_vmstat_item {
 	UMEM_VMSTAT_PGSTEAL_KSWAPD,
 	UMEM_VMSTAT_PGSTEAL_DIRECT,
 	UMEM_VMSTAT_PGSTEAL_PROACTIVE,
+	UMEM_VMSTAT_PGSCAN_ANON,
+	UMEM_VMSTAT_PGSCAN_FILE,
+	UMEM_VMSTAT_PGSTEAL_ANON,
+	UMEM_VMSTAT_PGSTEAL_FILE,
+	UMEM_VMSTAT_WORKINGSET_REFAULT_ANON,
 	UMEM_N_VMSTATS,
 };
 
@@ -34,11 +48,14 @@ enum umem_vmstat_item {
  * @pswpout: pages written to them.
  * @swpin_zero: swapped pages of zeros that came back; they lie in no area.
  * @swpout_zero: pages of zeros that went out so.
- * @pgmajfault: faults that needed I/O.
+ * @pgmajfault: faults on pages that were not in memory, also those of zeros or in zram.
  * @pgscan_kswapd: pages that the kernel's background reclaim looked at.
  * @pgscan_direct: pages that tasks short of memory looked at themselves.
- * @pgscan_proactive: pages looked at for memory.reclaim.
+ * @pgscan_proactive: pages looked at because somebody asked for it.
  * @pgsteal_kswapd, @pgsteal_direct, @pgsteal_proactive: pages that those freed.
+ * @pgscan_anon, @pgscan_file: pages looked at by anybody, for cgroups too.
+ * @pgsteal_anon, @pgsteal_file: pages that those freed.
+ * @workingset_refault_anon: anonymous and shared pages that were out and came back.
  * @present: bits of enum umem_vmstat_item: counters that the kernel has.
  */
 struct umem_vmstat {
@@ -53,6 +70,11 @@ struct umem_vmstat {
 	uint64_t pgsteal_kswapd;
 	uint64_t pgsteal_direct;
 	uint64_t pgsteal_proactive;
+	uint64_t pgscan_anon;
+	uint64_t pgscan_file;
+	uint64_t pgsteal_anon;
+	uint64_t pgsteal_file;
+	uint64_t workingset_refault_anon;
 	uint32_t present;
 };
 

@@ -18,7 +18,9 @@ static void vmstat_text(void **state)
 			   "pgsteal_kswapd 14\npgsteal_direct 15\npgsteal_khugepaged 900\n"
 			   "pgsteal_proactive 16\npgscan_kswapd 17\npgscan_direct 18\n"
 			   "pgscan_khugepaged 901\npgscan_proactive 19\n"
-			   "pgscan_direct_throttle 902\nswpin_zero 20\nswpout_zero 21\n";
+			   "pgscan_direct_throttle 902\nswpin_zero 20\nswpout_zero 21\n"
+			   "pgscan_anon 22\npgscan_file 23\npgsteal_anon 24\npgsteal_file 25\n"
+			   "workingset_refault_anon 26\nworkingset_refault_file 903\n";
 	struct umem_vmstat stat = umem_vmstat_parse(text, strlen(text));
 
 	assert_int_equal(ALL(UMEM_N_VMSTATS), stat.present);
@@ -33,6 +35,11 @@ static void vmstat_text(void **state)
 	assert_int_equal(19, stat.pgscan_proactive);
 	assert_int_equal(20, stat.swpin_zero);
 	assert_int_equal(21, stat.swpout_zero);
+	assert_int_equal(22, stat.pgscan_anon);
+	assert_int_equal(23, stat.pgscan_file);
+	assert_int_equal(24, stat.pgsteal_anon);
+	assert_int_equal(25, stat.pgsteal_file);
+	assert_int_equal(26, stat.workingset_refault_anon);
 }
 
 static void missing_lines(void **state)
