@@ -5,8 +5,8 @@
  * else version 1.
  *
  * A cgroup is held by a descriptor of its folder, so that it stays the same one
- * when another is put in its place. One that was removed answers -ENODEV or
- * -ENOENT. Nothing blocks but the two calls that reclaim.
+ * when another is put in its place. One that was removed answers -ENODEV. Nothing
+ * blocks but the two calls that reclaim.
  */
 #ifndef UMEM_KERN_CGROUP_H
 #define UMEM_KERN_CGROUP_H
@@ -33,7 +33,7 @@
  *              are processes to list, and no usage and no reclaim.
  * @fd: its folder.
  * @psi_fd: folder whose memory.pressure is the pressure of its processes, or -1.
- *          Version 2: the same as @fd in another descriptor.
+ *          Version 2: the same folder as @fd.
  * @path: its folder in the file system, for people.
  */
 struct umem_cgroup {
@@ -60,9 +60,10 @@ void umem_cgroup_deinit(struct umem_cgroup *cgroup);
  * In version 1, @psi_fd is the process's folder in the cgroup2 hierarchy, if that
  * is mounted and the folder is not its root.
  *
- * Return: 0, -ENOENT or -ESRCH when there is no such process, -EOPNOTSUPP when no
- * hierarchy with the memory controller is mounted, -EXDEV when its folder cannot
- * be seen from here (another mount, another cgroup namespace), -EBADMSG, -ENOMEM.
+ * Return: 0, -ESRCH when there is no such process, -EOPNOTSUPP when no hierarchy
+ * with the memory controller is mounted, -EXDEV when its folder cannot be seen from
+ * here (another mount, another cgroup namespace) or was removed, -EACCES, -EBADMSG,
+ * -ENOMEM.
  */
 int umem_cgroup_of(const char *proc, int pid, struct umem_cgroup *ret_cgroup,
 	struct umem_note *note);
@@ -98,14 +99,16 @@ void umem_cgroup_pids_deinit(struct umem_cgroup_pids *pids);
 
 /**
  * umem_cgroup_pids - the processes of a cgroup and of those below it.
- * @max: keep at most so many; also the limit for cgroups looked at.
+ * @max: keep at most so many.
  * @pids: initialized, maybe used before; replaced.
  *
- * A process may come, go or move while this reads. Cgroups that vanish meanwhile
- * are passed over.
+ * A process may come, go or move while this reads. Cgroups that vanish meanwhile are
+ * passed over, and those with single threads of a process (version 2, "threaded"),
+ * which is listed where its domain is.
  *
- * Return: 0, UMEM_CGROUP_MORE when some were left out for @max, -ENODEV or -ENOENT
- * when the cgroup is gone, -ENOMEM; on failure @pids is empty.
+ * Return: 0, UMEM_CGROUP_MORE when some were left out (for @max, or in more than
+ * 65,536 cgroups or 64 levels below), -EOPNOTSUPP for a threaded cgroup itself,
+ * -ENODEV, -EACCES, -EBADMSG, -ENOMEM; on failure @pids is empty.
  */
 int umem_cgroup_pids(const struct umem_cgroup *cgroup, size_t max,
 	struct umem_cgroup_pids *pids);
@@ -135,14 +138,14 @@ struct umem_cgroup_usage {
  * umem_cgroup_usage - read usage and limits.
  *
  * Return: 0, -EOPNOTSUPP without the memory controller's files (also the root of
- * version 2, which has no counters), -ENODEV when gone, -EBADMSG.
+ * version 2, which has no counters), -ENODEV, -EBADMSG.
  */
 int umem_cgroup_usage(const struct umem_cgroup *cgroup, struct umem_cgroup_usage *ret_usage);
 
 /**
- * umem_cgroup_psi - the pressure of its processes; as umem_psi_read().
- * Return: also -ENOENT without one (version 1 by path), so that a caller can take
- * the machine's instead.
+ * umem_cgroup_psi - the pressure of its processes.
+ * Return: as umem_psi_read(); -ENOENT also where version 1 has none (a cgroup by
+ * path, a process in the root of cgroup2): take the machine's then.
  */
 int umem_cgroup_psi(const struct umem_cgroup *cgroup, struct umem_psi *ret_psi);
 
@@ -155,8 +158,7 @@ int umem_cgroup_psi(const struct umem_cgroup *cgroup, struct umem_psi *ret_psi);
  * reclaim at most one step too much. More than asked may go.
  *
  * Return: 0, UMEM_CGROUP_PARTIAL (the kernel's EAGAIN: it could not find as much),
- * -EOPNOTSUPP where there is no such file, -EACCES, -EINTR after many signals,
- * -ENODEV when gone.
+ * -EOPNOTSUPP where there is no such file, -EACCES, -EINTR after 64 signals, -ENODEV.
  */
 int umem_cgroup_reclaim(const struct umem_cgroup *cgroup, uint64_t bytes);
 
@@ -164,12 +166,15 @@ int umem_cgroup_reclaim(const struct umem_cgroup *cgroup, uint64_t bytes);
  * umem_cgroup_force_empty - have the kernel take all it can from the cgroup and
  * those below it (memory.force_empty: version 1).
  *
- * There is no amount: EVERYTHING of the group goes, the working set and the file
+ * There is no amount: EVERYTHING of the group may go, the working set and the file
  * cache too, and comes back by faults. For a group of a target's own at most, and
- * only where that was asked for. Blocks for as long as it takes.
+ * only where that was asked for. Pages that are out and in the swap cache still go
+ * first, all of them, without a write; of those in use nearly none or all went
+ * (Linux 6.18: it gives up after a few rounds that freed nothing). Blocks for as long
+ * as it takes.
  *
  * Return: 0 (also when some could not be taken), -EOPNOTSUPP where there is no such
- * file, -EINVAL for the root, -EACCES, -EINTR after many signals, -ENODEV when gone.
+ * file, -EINVAL for the root, -EACCES, -EINTR after 64 signals, -ENODEV.
  */
 int umem_cgroup_force_empty(const struct umem_cgroup *cgroup);
 
