@@ -47,8 +47,13 @@ int umem_kpage_read(int fd, const uint64_t *pfns, size_t n, uint64_t none,
 	uint64_t *ret_words);
 
 /**
- * umem_kpage_in_swap_cache - is the frame's page in the swap cache? A page that went
- * out to an area with slow writes stays there until reclaim frees it.
+ * umem_kpage_in_swap_cache - is the frame's page in the swap cache?
+ *
+ * A page that went out to an area with slow writes (a file, a disk) stays there until
+ * reclaim frees it; MADV_PAGEOUT passes over it, since it is not mapped. A private one
+ * can be read from outside, which maps it again without I/O, and paged out once more:
+ * then it is freed, and nothing is written (tests/kernel/swap-cache: 2 us a page). Of
+ * shared memory the touch gives the slot back, and all is as before.
  */
 static inline bool umem_kpage_in_swap_cache(uint64_t flags)
 {
