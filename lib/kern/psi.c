@@ -24,7 +24,7 @@ static bool hundredths(struct umem_cursor c, uint32_t *ret_value)
 	if (!umem_cursor_dec(&c, &fraction) || c.at - digits != 2 || umem_cursor_left(&c))
 		return false;
 	*ret_value = (uint32_t)(whole * 100 + fraction);
-	return true;
+	return whole < 100 || fraction == 0;
 }
 
 /* The KEY=VALUE words behind "some" or "full"; keys that are not known are passed over. */

@@ -65,6 +65,7 @@ static void hostile(void **state)
 		"some avg10=1.00 total=1\nfull avg10=1.000 total=1\n",
 		"some avg10=1.00 total=1\nfull avg10=.00 total=1\n",
 		"some avg10=1.00 total=1\nfull avg10=101.00 total=1\n",
+		"some avg10=1.00 total=1\nfull avg10=100.01 total=1\n",
 		"some avg10=1.00 total=1\nfull avg10=18446744073709551616.00 total=1\n",
 		"some avg10=1.00 total=1\nfull avg10=1.00 avg10=1.00 total=1\n",
 		"some avg10=1.00 total=1\nfull avg10=1.00 total=1 total=1\n",
