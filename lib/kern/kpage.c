@@ -88,7 +88,7 @@ static int read_window(int fd, uint64_t low, uint64_t high, uint64_t none, uint6
 int umem_kpage_read(int fd, const uint64_t *pfns, size_t n, uint64_t none,
 	uint64_t *ret_words)
 {
-	uint64_t words[WINDOW_WORDS];
+	uint64_t words[WINDOW_WORDS] = { 0 };
 
 	for (size_t at = 0; at < n;) {
 		uint64_t low, high;
