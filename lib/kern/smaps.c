@@ -17,9 +17,9 @@ static const struct {
 	uint32_t flag;
 } vm_flags[] = {
 	{ "mw", UMEM_SMAP_MAY_WRITE },
-	{ "um", UMEM_SMAP_UFFD },
+	{ "um", UMEM_SMAP_UFFD | UMEM_SMAP_FAULTS },
 	{ "uw", UMEM_SMAP_UFFD },
-	{ "ui", UMEM_SMAP_UFFD },
+	{ "ui", UMEM_SMAP_UFFD | UMEM_SMAP_FAULTS },
 	{ "pf", UMEM_SMAP_SPECIAL },
 	{ "io", UMEM_SMAP_SPECIAL },
 	{ "mm", UMEM_SMAP_SPECIAL },
@@ -27,6 +27,7 @@ static const struct {
 	{ "ht", UMEM_SMAP_HUGETLB },
 	{ "dp", UMEM_SMAP_DROPPABLE },
 	{ "ss", UMEM_SMAP_SHADOW },
+	{ "lo", UMEM_SMAP_LOCKED },
 };
 
 void umem_smaps_deinit(struct umem_smaps *smaps)

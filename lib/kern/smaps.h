@@ -21,6 +21,8 @@
 #define UMEM_SMAP_HUGETLB   (1u << 3) /* ht: from the reserved pool */
 #define UMEM_SMAP_DROPPABLE (1u << 4) /* dp: the kernel may drop its content */
 #define UMEM_SMAP_SHADOW    (1u << 5) /* ss: a shadow stack */
+#define UMEM_SMAP_LOCKED    (1u << 6) /* lo: kept in memory by mlock(2) */
+#define UMEM_SMAP_FAULTS    (1u << 7) /* um, ui: touching it may wait for a userfaultfd's reader */
 
 /**
  * struct umem_smap - one mapping.

@@ -35,12 +35,16 @@ static void golden(void)
 		"Shared_Hugetlb:     2048 kB\nPrivate_Hugetlb:    2048 kB\nSwap:   0 kB\n"
 		"VmFlags: rd wr sh mr mw me ms de ht sd \n"
 		"7ffc00000000-7ffc00001000 r--p 00000000 00:00 0  [vvar]\n"
-		"VmFlags: rd mr pf io de dd dp ss wp uwx\n";
+		"VmFlags: rd mr pf io de dd dp ss wp uwx\n"
+		"7ffd00000000-7ffd00001000 rw-p 00000000 00:00 0 \n"
+		"VmFlags: rd wr mr mw me lo ac um \n"
+		"7ffe00000000-7ffe00001000 rw-p 00000000 00:00 0 \n"
+		"VmFlags: rd wr mr mw me ac ui \n";
 	struct umem_smaps smaps = { 0 };
 	const struct umem_smap *s;
 
 	T_OK(parse(text, &smaps));
-	T_CHECK(smaps.n == 3);
+	T_CHECK(smaps.n == 5);
 	s = umem_smaps_find(&smaps, 0x55e000000000, 0x55e000004000);
 	T_CHECK(s && s->resident_bytes == 12288 && s->swapped_bytes == 8192);
 	T_CHECK(s->page_size_bytes == 4096);
@@ -50,6 +54,11 @@ static void golden(void)
 	T_CHECK(s->flags == (UMEM_SMAP_MAY_WRITE | UMEM_SMAP_HUGETLB | UMEM_SMAP_SPECIAL));
 	s = umem_smaps_find(&smaps, 0x7ffc00000000, 0x7ffc00001000);
 	T_CHECK(s && s->flags == (UMEM_SMAP_SPECIAL | UMEM_SMAP_DROPPABLE | UMEM_SMAP_SHADOW));
+	s = umem_smaps_find(&smaps, 0x7ffd00000000, 0x7ffd00001000);
+	T_CHECK(s && s->flags == (UMEM_SMAP_MAY_WRITE | UMEM_SMAP_LOCKED | UMEM_SMAP_UFFD |
+		UMEM_SMAP_FAULTS));
+	s = umem_smaps_find(&smaps, 0x7ffe00000000, 0x7ffe00001000);
+	T_CHECK(s && s->flags == (UMEM_SMAP_MAY_WRITE | UMEM_SMAP_UFFD | UMEM_SMAP_FAULTS));
 	/* Other borders are another mapping. */
 	T_CHECK(!umem_smaps_find(&smaps, 0x7ffc00000000, 0x7ffc00002000));
 	T_CHECK(!umem_smaps_find(&smaps, 0x7ffc00001000, 0x7ffc00002000));
@@ -82,6 +91,10 @@ static void live(void)
 	s = umem_smaps_find(&smaps, (uintptr_t)at, (uintptr_t)at + 16 * page);
 	T_CHECK(s && s->resident_bytes == 5 * page && s->swapped_bytes == 0);
 	T_CHECK(s->flags == UMEM_SMAP_MAY_WRITE);
+	T_SYS(mlock(at, page));
+	T_OK(umem_smaps_read(proc, &smaps));
+	s = umem_smaps_find(&smaps, (uintptr_t)at, (uintptr_t)at + page);
+	T_CHECK(s && s->flags == (UMEM_SMAP_MAY_WRITE | UMEM_SMAP_LOCKED));
 	T_CHECK(umem_smaps_read(T_SYS(open("/", O_PATH)), &smaps) == -ENOENT && smaps.n == 0);
 	umem_smaps_deinit(&smaps);
 }
