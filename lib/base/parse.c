@@ -99,6 +99,34 @@ int umem_parse_time(const char *text, uint64_t *ret_ns)
 	return -EINVAL;
 }
 
+int umem_parse_percent(const char *text, uint64_t *ret_ppm)
+{
+	struct umem_cursor c = whole(text);
+	uint64_t value, fraction = 0, scale = 10000;
+	int r = number(&c, &value);
+
+	if (r < 0)
+		return r;
+	if (umem_cursor_char(&c, '.')) {
+		const char *digits = c.at;
+
+		r = number(&c, &fraction);
+		if (r < 0)
+			return r;
+		if (c.at - digits > 4)
+			return -EINVAL;
+		for (; digits < c.at; digits++)
+			scale /= 10;
+	}
+	umem_cursor_char(&c, '%');
+	if (umem_cursor_left(&c))
+		return -EINVAL;
+	if (value > 100 || value * 10000 + fraction * scale > 1000000)
+		return -ERANGE;
+	*ret_ppm = value * 10000 + fraction * scale;
+	return 0;
+}
+
 static int address(struct umem_cursor *c, uint64_t *ret_value)
 {
 	if (!umem_cursor_str(c, "0x"))

@@ -23,6 +23,12 @@ int umem_parse_size(const char *text, uint64_t *ret_bytes);
 int umem_parse_time(const char *text, uint64_t *ret_ns);
 
 /**
+ * umem_parse_percent - a share like "0.2%" or "0.2", in parts per million (2000);
+ * at most four digits after the point. Return: 0, -EINVAL, -ERANGE past 100%.
+ */
+int umem_parse_percent(const char *text, uint64_t *ret_ppm);
+
+/**
  * umem_parse_range - START-END in hexadecimal, with or without 0x, as in
  * /proc/PID/maps. Return: 0, -EINVAL (also empty or reversed), -ERANGE.
  */
