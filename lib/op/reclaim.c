@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Proactive reclaim of one or several processes.
+ *
+ * Theory of operation
+ *
+ *     look: who is there -> each target looks -> the machine -> limits
+ *           -> shares of what is allowed -> each target plans
+ *     work: a piece of each target's plan in turn, until nothing is left
+ *
+ * A process that ends drops out; one that executed another program is taken in
+ * anew, with nothing known of it. One that may not be had (another user's, or
+ * another umemctl reclaims from it) is told once and not tried again. Where
+ * processes were named by their ids any of this at the start is an error.
+ *
+ * What the machine says (swap, compression, the kernel's own reclaim, our own
+ * processor time) limits all targets together; the refault objective is each
+ * target's own.
+ */
+#include "lib/op/reclaim.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/note.h"
+#include "lib/op/reclaim_find.h"
+#include "lib/op/reclaim_machine.h"
+#include "lib/op/reclaim_target.h"
+#include "lib/policy/shares.h"
+
+/* What is wanted and this close to what is allowed is limited by it. */
+#define NEAR_BYTES (1u << 20)
+
+/* Of the resident memory, what a target may want at least when shares are divided. */
+#define LEAST_SHARE 64
+
+/**
+ * struct umem_reclaim - a run.
+ * @targets: @n_targets of them.
+ * @refused: processes that are not tried again.
+ * @n_ever: targets there ever were.
+ * @limits: of all.
+ * @report, @seen, @events: what the caller is shown.
+ * @turn: the target that works next.
+ */
+struct umem_reclaim {
+	struct umem_reclaim_options options;
+	struct umem_reclaim_finder finder;
+	struct umem_reclaim_target **targets;
+	size_t n_targets;
+	size_t targets_room;
+	struct umem_cgroup_pids refused;
+	struct umem_limits limits;
+	struct umem_reclaim_machine machine;
+	struct umem_reclaim_report report;
+	struct umem_reclaim_seen *seen;
+	size_t seen_room;
+	struct umem_reclaim_event *events;
+	size_t n_events;
+	size_t events_room;
+	size_t turn;
+	uint64_t random;
+	bool begun;
+};
+
+static const char *const decision_names[UMEM_N_RECLAIM_DECISIONS] = {
+	[UMEM_RECLAIM_GROW] = "grow",
+	[UMEM_RECLAIM_HOLD] = "hold",
+	[UMEM_RECLAIM_BACK_OFF] = "back-off",
+	[UMEM_RECLAIM_STOP] = "stop",
+};
+
+const char *umem_reclaim_decision_name(enum umem_reclaim_decision decision)
+{
+	return decision_names[decision];
+}
+
+struct umem_reclaim *umem_reclaim_free(struct umem_reclaim *reclaim)
+{
+	if (!reclaim)
+		return NULL;
+	for (size_t i = 0; i < reclaim->n_targets; i++)
+		umem_reclaim_target_free(reclaim->targets[i]);
+	free(reclaim->targets);
+	umem_reclaim_finder_deinit(&reclaim->finder);
+	umem_cgroup_pids_deinit(&reclaim->refused);
+	umem_reclaim_machine_deinit(&reclaim->machine);
+	free(reclaim->seen);
+	free(reclaim->events);
+	free(reclaim);
+	return NULL;
+}
+
+static int add_event(struct umem_reclaim *reclaim, int pid, const char *comm, const char *text)
+{
+	struct umem_reclaim_event *event;
+
+	if (reclaim->n_events == reclaim->events_room) {
+		size_t room = reclaim->events_room ? reclaim->events_room * 2 : 8;
+		struct umem_reclaim_event *v = reallocarray(reclaim->events, room, sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		reclaim->events = v;
+		reclaim->events_room = room;
+	}
+	event = &reclaim->events[reclaim->n_events++];
+	*event = (struct umem_reclaim_event){ .pid = pid };
+	strncpy(event->comm, comm, sizeof(event->comm) - 1);
+	strncpy(event->text, text, sizeof(event->text) - 1);
+	return 0;
+}
+
+static int has_pid(const struct umem_cgroup_pids *pids, int pid)
+{
+	for (size_t i = 0; i < pids->n; i++)
+		if (pids->v[i] == pid)
+			return true;
+	return false;
+}
+
+static int refuse(struct umem_reclaim *reclaim, int pid, const char *why)
+{
+	struct umem_cgroup_pids *refused = &reclaim->refused;
+
+	if (refused->n == refused->room) {
+		size_t room = refused->room ? refused->room * 2 : 8;
+		int *v = reallocarray(refused->v, room, sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		refused->v = v;
+		refused->room = room;
+	}
+	refused->v[refused->n++] = pid;
+	return add_event(reclaim, pid, "", why);
+}
+
+/* Take a process in. Return: 0, also when it cannot be had and was not named by its id. */
+static int take_in(struct umem_reclaim *reclaim, int pid, const char *event,
+	struct umem_note *note)
+{
+	UMEM_CLEANUP(umem_reclaim_target_freep) struct umem_reclaim_target *t = NULL;
+	struct umem_note why = { 0 };
+	int r;
+
+	if (reclaim->n_targets == reclaim->targets_room) {
+		size_t room = reclaim->targets_room ? reclaim->targets_room * 2 : 8;
+		struct umem_reclaim_target **v =
+			reallocarray(reclaim->targets, room, sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		reclaim->targets = v;
+		reclaim->targets_room = room;
+	}
+	r = umem_reclaim_target_new(pid, &reclaim->options, &t, &why);
+	if (r == -ENOMEM || (r != 0 && reclaim->options.n_pids > 0 && !reclaim->begun)) {
+		if (note)
+			*note = why;
+		return r;
+	}
+	if (r == UMEM_GONE)
+		return 0;
+	if (r < 0)
+		return refuse(reclaim, pid, why.text[0] ? why.text : strerror(-r));
+	r = add_event(reclaim, pid, t->seen.comm, event);
+	if (r == 0)
+		reclaim->targets[reclaim->n_targets++] = UMEM_TAKE_PTR(t);
+	return r;
+}
+
+static void drop(struct umem_reclaim *reclaim, size_t i)
+{
+	umem_reclaim_target_free(reclaim->targets[i]);
+	memmove(&reclaim->targets[i], &reclaim->targets[i + 1],
+		(reclaim->n_targets - i - 1) * sizeof(*reclaim->targets));
+	reclaim->n_targets--;
+}
+
+static bool is_target(const struct umem_reclaim *reclaim, int pid)
+{
+	for (size_t i = 0; i < reclaim->n_targets; i++)
+		if (reclaim->targets[i]->seen.pid == pid)
+			return true;
+	return false;
+}
+
+/* Who came, who left the group. Who ended is found by looking at it. */
+static int find_targets(struct umem_reclaim *reclaim, struct umem_note *note)
+{
+	const struct umem_cgroup_pids *pids = &reclaim->finder.pids;
+	int r = umem_reclaim_find(&reclaim->finder, note);
+
+	for (size_t i = 0; i < reclaim->n_targets && r == 0;) {
+		struct umem_reclaim_target *t = reclaim->targets[i];
+
+		if (has_pid(pids, t->seen.pid)) {
+			i++;
+			continue;
+		}
+		r = add_event(reclaim, t->seen.pid, t->seen.comm,
+			umem_target_gone(t->target) ? "ended" : "is not one of them any more");
+		drop(reclaim, i);
+	}
+	for (size_t i = 0; i < pids->n && r == 0; i++) {
+		/* One that was named by its id is not another one of that number. */
+		if (reclaim->begun && reclaim->options.n_pids > 0)
+			break;
+		if (!is_target(reclaim, pids->v[i]) && !has_pid(&reclaim->refused, pids->v[i]))
+			r = take_in(reclaim, pids->v[i], "found", note);
+	}
+	return r;
+}
+
+/* A target whose memory is gone: it ended, or goes on as another program. */
+static int replace(struct umem_reclaim *reclaim, size_t i, struct umem_note *note)
+{
+	struct umem_reclaim_target *t = reclaim->targets[i];
+	char comm[64];
+	int pid = t->seen.pid, r;
+	bool ended = umem_target_gone(t->target);
+
+	memcpy(comm, t->seen.comm, sizeof(comm));
+	drop(reclaim, i);
+	if (ended)
+		return add_event(reclaim, pid, comm, "ended");
+	r = take_in(reclaim, pid, "executed another program; begun anew", note);
+	if (r != 0 || !is_target(reclaim, pid))
+		return r;
+	return umem_reclaim_target_look(reclaim->targets[reclaim->n_targets - 1], umem_now_ns(),
+		       false, note) == -ENOMEM ? -ENOMEM : 0;
+}
+
+static int look_at_targets(struct umem_reclaim *reclaim, uint64_t now_ns, bool forced_back,
+	struct umem_note *note)
+{
+	for (size_t i = 0; i < reclaim->n_targets;) {
+		struct umem_reclaim_target *t = reclaim->targets[i];
+		struct umem_note why = { 0 };
+		int r = umem_reclaim_target_look(t, now_ns, forced_back, &why);
+
+		if (r == 0) {
+			i++;
+			continue;
+		}
+		if (r == UMEM_GONE) {
+			r = replace(reclaim, i, note);
+		} else if (r != -ENOMEM) {
+			r = refuse(reclaim, t->seen.pid, why.text[0] ? why.text : strerror(-r));
+			drop(reclaim, i);
+		}
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+static void add_seen(struct umem_reclaim_seen *sum, const struct umem_reclaim_seen *seen)
+{
+	sum->resident_bytes += seen->resident_bytes;
+	sum->swapped_bytes += seen->swapped_bytes;
+	sum->out_bytes += seen->out_bytes;
+	sum->reclaimed_bytes += seen->reclaimed_bytes;
+	sum->refaulted_bytes += seen->refaulted_bytes;
+	sum->refused_bytes += seen->refused_bytes;
+	sum->pressure_known |= seen->pressure_known;
+	sum->pressure_own |= seen->pressure_own;
+	sum->pressure_ppm = umem_max_u64(sum->pressure_ppm, seen->pressure_ppm);
+}
+
+/* Divide what is allowed, and let each target plan. */
+static int plan(struct umem_reclaim *reclaim, uint64_t now_ns,
+	const struct umem_limits_answer *allowed)
+{
+	size_t n = reclaim->n_targets;
+	UMEM_FREE struct umem_share *shares = calloc(umem_max_u64(n, 1), sizeof(*shares));
+	int r = 0;
+
+	if (!shares)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		const struct umem_reclaim_seen *seen = &reclaim->targets[i]->seen;
+
+		shares[i] = (struct umem_share){
+			.resident_bytes = seen->resident_bytes,
+			.want_bytes = umem_max_u64(seen->cold_bytes,
+				seen->resident_bytes / LEAST_SHARE),
+			.got_bytes = allowed->allowed_bytes,
+		};
+	}
+	if (n > 1 && allowed->allowed_bytes < reclaim->report.sum.resident_bytes)
+		umem_shares_divide(shares, n, allowed->allowed_bytes, UMEM_PAGE_BYTES,
+			reclaim->report.interval);
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = umem_reclaim_target_plan(reclaim->targets[i], now_ns, shares[i].got_bytes,
+			allowed->reason);
+	return r;
+}
+
+/* The sum says what most of the memory does. */
+static void sum_up(struct umem_reclaim *reclaim, const struct umem_limits_answer *allowed)
+{
+	struct umem_reclaim_seen *sum = &reclaim->report.sum;
+	const struct umem_reclaim_seen *most = NULL;
+	double rate = 0;
+
+	for (size_t i = 0; i < reclaim->n_targets; i++) {
+		const struct umem_reclaim_seen *seen = &reclaim->targets[i]->seen;
+
+		sum->want_bytes += seen->want_bytes;
+		sum->sample_bytes += seen->sample_bytes;
+		sum->cold_bytes += seen->cold_bytes;
+		rate += (double)seen->refault_ppm_min * (double)seen->out_bytes;
+		sum->bound_ppm = (uint32_t)umem_max_u64(sum->bound_ppm, seen->bound_ppm);
+		if (!most || seen->want_bytes > most->want_bytes ||
+			(seen->want_bytes == most->want_bytes &&
+				seen->resident_bytes > most->resident_bytes))
+			most = seen;
+	}
+	sum->refault_ppm_min = sum->out_bytes ? (uint64_t)(rate / (double)sum->out_bytes) : 0;
+	sum->decision = most ? most->decision : UMEM_RECLAIM_HOLD;
+	sum->reason = most ? most->reason : "no process is there";
+	sum->confidence_ppm = most ? most->confidence_ppm : 0;
+	if (allowed->reason && sum->decision == UMEM_RECLAIM_GROW &&
+		sum->want_bytes + NEAR_BYTES >= allowed->allowed_bytes)
+		sum->reason = allowed->reason;
+}
+
+static int show_targets(struct umem_reclaim *reclaim)
+{
+	struct umem_reclaim_report *report = &reclaim->report;
+
+	if (reclaim->n_targets > reclaim->seen_room) {
+		struct umem_reclaim_seen *v =
+			reallocarray(reclaim->seen, reclaim->n_targets, sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		reclaim->seen = v;
+		reclaim->seen_room = reclaim->n_targets;
+	}
+	for (size_t i = 0; i < reclaim->n_targets; i++) {
+		struct umem_reclaim_seen *seen = &reclaim->targets[i]->seen;
+
+		reclaim->seen[i] = *seen;
+		/* Counted anew until the next look. */
+		seen->reclaimed_bytes = seen->refused_bytes = 0;
+	}
+	report->targets = reclaim->seen;
+	report->n_targets = reclaim->n_targets;
+	report->events = reclaim->events;
+	report->n_events = reclaim->n_events;
+	return 0;
+}
+
+int umem_reclaim_look(struct umem_reclaim *reclaim,
+	const struct umem_reclaim_report **ret_report, struct umem_note *note)
+{
+	struct umem_reclaim_report *report = &reclaim->report;
+	struct umem_limits_seen seen;
+	struct umem_limits_answer allowed;
+	uint64_t now_ns = umem_now_ns();
+	uint64_t dt_ns = reclaim->begun ? now_ns - report->at_ns : 0;
+	bool forced_back = umem_reclaim_swap_went_away(&reclaim->machine);
+	int r;
+
+	reclaim->n_events = 0;
+	r = find_targets(reclaim, note);
+	if (r == 0)
+		r = look_at_targets(reclaim, now_ns, forced_back, note);
+	if (r != 0)
+		return r;
+	memset(&report->sum, 0, sizeof(report->sum));
+	for (size_t i = 0; i < reclaim->n_targets; i++)
+		add_seen(&report->sum, &reclaim->targets[i]->seen);
+	seen = (struct umem_limits_seen){
+		.dt_ns = dt_ns,
+		.resident_bytes = report->sum.resident_bytes,
+	};
+	/* Who else waits for memory on this machine says little about the target. */
+	if (report->sum.pressure_own || reclaim->options.machine_pressure)
+		seen.stalled_ppm = report->sum.pressure_ppm;
+	umem_reclaim_machine_look(&reclaim->machine, &seen);
+	umem_limits_note(&reclaim->limits, &seen, &allowed);
+	r = plan(reclaim, now_ns, &allowed);
+	if (r == 0) {
+		sum_up(reclaim, &allowed);
+		r = show_targets(reclaim);
+	}
+	if (r != 0)
+		return r;
+	report->interval = reclaim->begun ? report->interval + 1 : 0;
+	report->at_ns = now_ns;
+	report->interval_ns = dt_ns;
+	report->cpu_ppm = seen.cpu_ppm;
+	report->swap_free_bytes = seen.swap_free_bytes;
+	report->stored_ppm = seen.swap_given_bytes ? (uint64_t)((double)seen.swap_stored_bytes *
+		1e6 / (double)seen.swap_given_bytes) : 0;
+	reclaim->begun = true;
+	reclaim->turn = 0;
+	*ret_report = report;
+	if (reclaim->n_targets == 0 && reclaim->options.n_pids > 0)
+		return UMEM_GONE;
+	return 0;
+}
+
+int umem_reclaim_work(struct umem_reclaim *reclaim, uint64_t max_bytes, bool *ret_more)
+{
+	uint64_t now_ns = umem_now_ns(), left = max_bytes;
+
+	if (reclaim->options.dry_run) {
+		*ret_more = false;
+		return 0;
+	}
+	while (reclaim->turn < reclaim->n_targets && left > 0) {
+		struct umem_reclaim_target *t = reclaim->targets[reclaim->turn];
+		uint64_t bytes = 0;
+		int r = umem_reclaim_target_work(t, left, now_ns, &reclaim->random, &bytes);
+
+		if (r == -ENOMEM)
+			return r;
+		if (r != 0 || bytes == 0)
+			reclaim->turn++;
+		left -= umem_min_u64(bytes, left);
+	}
+	*ret_more = reclaim->turn < reclaim->n_targets;
+	return 0;
+}
+
+int umem_reclaim_new(const struct umem_reclaim_options *options,
+	struct umem_reclaim **ret_reclaim, struct umem_note *note)
+{
+	UMEM_CLEANUP(umem_reclaim_freep) struct umem_reclaim *reclaim =
+		calloc(1, sizeof(*reclaim));
+	int r;
+
+	if (!reclaim)
+		return -ENOMEM;
+	reclaim->options = *options;
+	reclaim->options.limits.pressure_max_ppm = options->pressure_max_ppm;
+	reclaim->random = options->seed;
+	umem_limits_init(&reclaim->limits, &reclaim->options.limits);
+	r = umem_reclaim_finder_init(&reclaim->finder, &reclaim->options, note);
+	if (r == 0)
+		r = umem_reclaim_machine_check(&reclaim->machine, &reclaim->options, note);
+	if (r == 0)
+		r = find_targets(reclaim, note);
+	if (r != 0)
+		return r;
+	*ret_reclaim = UMEM_TAKE_PTR(reclaim);
+	return 0;
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* What the machine says to reclaim. */
+#include "lib/op/reclaim_machine.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "lib/base/note.h"
+#include "lib/kern/psi.h"
+
+/* Pages that the kernel scans in an interval before it counts as reclaiming: 4 MiB. */
+#define KERNEL_SCANS 1024
+
+void umem_reclaim_machine_deinit(struct umem_reclaim_machine *m)
+{
+	umem_swap_areas_deinit(&m->areas);
+}
+
+/* Compressed swap: what it was given and what it took for it, by all programs. */
+static void compression(const struct umem_swap_areas *areas, uint64_t *ret_given,
+	uint64_t *ret_stored)
+{
+	*ret_given = *ret_stored = 0;
+	for (size_t i = 0; i < areas->n; i++) {
+		*ret_given += areas->v[i].zram.orig_bytes;
+		*ret_stored += areas->v[i].zram.mem_used_bytes;
+	}
+}
+
+static uint64_t cpu_ns(void)
+{
+	struct rusage use;
+
+	getrusage(RUSAGE_SELF, &use);
+	return ((uint64_t)use.ru_utime.tv_sec + (uint64_t)use.ru_stime.tv_sec) * 1000000000u +
+		((uint64_t)use.ru_utime.tv_usec + (uint64_t)use.ru_stime.tv_usec) * 1000u;
+}
+
+bool umem_reclaim_swap_went_away(struct umem_reclaim_machine *m)
+{
+	struct umem_swap_areas areas = { 0 };
+	bool gone = false;
+
+	if (umem_swap_areas_read(NULL, NULL, &areas) < 0)
+		return false;
+	for (size_t i = 0; i < m->areas.n && !gone; i++) {
+		size_t j = 0;
+
+		while (j < areas.n && strcmp(m->areas.v[i].path, areas.v[j].path) != 0)
+			j++;
+		gone = j == areas.n;
+	}
+	umem_swap_areas_deinit(&m->areas);
+	m->areas = areas;
+	return gone;
+}
+
+void umem_reclaim_machine_look(struct umem_reclaim_machine *m, struct umem_limits_seen *seen)
+{
+	struct umem_vmstat vmstat = m->vmstat;
+	uint64_t cpu = cpu_ns(), given, stored;
+
+	if (seen->dt_ns)
+		seen->cpu_ppm = (uint64_t)((double)(cpu - m->cpu_ns) * 1e6 / (double)seen->dt_ns);
+	if (umem_vmstat_read(NULL, &vmstat) == 0)
+		seen->kernel_reclaim = seen->dt_ns && vmstat.pgscan_kswapd + vmstat.pgscan_direct >
+			m->vmstat.pgscan_kswapd + m->vmstat.pgscan_direct + KERNEL_SCANS;
+	seen->swap_free_bytes = umem_swap_free_bytes(&m->areas);
+	compression(&m->areas, &given, &stored);
+	/* Less than at the start: others gave back, so begin to count anew. */
+	if (!m->begun || given < m->given_bytes || stored < m->stored_bytes) {
+		m->given_bytes = given;
+		m->stored_bytes = stored;
+	}
+	seen->swap_given_bytes = given - m->given_bytes;
+	seen->swap_stored_bytes = stored - m->stored_bytes;
+	m->vmstat = vmstat;
+	m->cpu_ns = cpu;
+	m->begun = true;
+}
+
+int umem_reclaim_machine_check(struct umem_reclaim_machine *m,
+	const struct umem_reclaim_options *options, struct umem_note *note)
+{
+	struct umem_psi psi;
+	int r = umem_swap_areas_read(NULL, NULL, &m->areas);
+
+	if (r < 0)
+		return umem_note_set(note, r, 0, "reading /proc/swaps: %s", strerror(-r));
+	if (m->areas.n == 0 && !options->dry_run)
+		return umem_note_set(note, -ENOTSUP, 0, "this machine has no swap, so nothing can "
+			"go out; make some (zram, a partition, a file) and swapon it, or use "
+			"--dry-run");
+	if (options->policy != UMEM_POLICY_PRESSURE)
+		return 0;
+	r = umem_psi_read(-1, UMEM_PSI_MACHINE, &psi);
+	return r < 0 ? umem_note_set(note, -ENOSYS, 0, "the policy pressure needs the kernel's "
+		"pressure stall information (CONFIG_PSI, psi=1): %s", strerror(-r)) : 0;
+}

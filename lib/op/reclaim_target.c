@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * One target of reclaim.
+ *
+ * Theory of operation
+ *
+ *     look    map -> resident, swapped
+ *                out, and resident again           came back: a refault
+ *                out, and neither of the two       was given back: forget it
+ *             slices <- what was seen in each, watch <- what was written
+ *             thrash <- the sums
+ *     plan    slices -> how many pages of each
+ *     work    pages at random of each slice -> put out -> out
+ *
+ * "out" holds what we put out and did not see come back. It is the only memory
+ * that is needed of single pages; slices hold numbers. A page that came back
+ * and was put out by the kernel between two looks is missed: the kernel is at
+ * work then, and we hold still.
+ *
+ * The map is made anew for each look. It costs a nanosecond for a page that is
+ * resident and some thirty for one that is swapped, reads nothing in, and is
+ * right also where pages came and went by other hands than ours.
+ */
+#include "lib/op/reclaim_target.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/fd.h"
+#include "lib/base/note.h"
+#include "lib/kern/claim.h"
+#include "lib/op/pageout.h"
+#include "lib/op/reclaim_count.h"
+
+/* Slices that are alike again are put together once in so long, and stay so for this long. */
+#define MERGE_NS 60000000000u
+#define WHOLE_NS 600000000000u
+
+/* When the working set has changed, holds end within this time. */
+#define WAKE_NS 60000000000u
+
+struct umem_reclaim_target *umem_reclaim_target_free(struct umem_reclaim_target *t)
+{
+	if (!t)
+		return NULL;
+	umem_watch_free(t->watch);
+	umem_target_free(t->watched);
+	umem_residency_free(t->map);
+	umem_target_free(t->target);
+	umem_ranges_deinit(&t->can_go);
+	umem_pageset_deinit(&t->out);
+	umem_pageset_deinit(&t->returned);
+	umem_pageset_deinit(&t->used);
+	umem_slices_deinit(&t->slices);
+	umem_cgroup_deinit(&t->cgroup);
+	umem_fd_close(t->claim);
+	free(t);
+	return NULL;
+}
+
+static int claim(struct umem_reclaim_target *t, struct umem_note *note)
+{
+	struct umem_proc_stat stat;
+	int r = umem_proc_stat_read(t->seen.pid, 0, &stat);
+
+	if (r == -ENOENT || r == -ESRCH) {
+		umem_note_set(note, -ESRCH, 0, "there is no process %d", t->seen.pid);
+		return UMEM_GONE;
+	}
+	if (r < 0)
+		return r;
+	t->start_ticks = stat.start_ticks;
+	memcpy(t->seen.comm, stat.comm, sizeof(t->seen.comm));
+	r = umem_claim("reclaim", t->seen.pid, t->start_ticks, &t->claim);
+	return r == -EADDRINUSE ? umem_note_set(note, r, 0,
+		"another umemctl reclaims from pid %d (%s) already; end that one first",
+		t->seen.pid, stat.comm) : r;
+}
+
+/* Have somebody tell when memory is written. */
+static int watch(struct umem_reclaim_target *t, const struct umem_attach_options *attach,
+	struct umem_note *note)
+{
+	struct umem_watch_options options = { .size = sizeof(options), .pins = UMEM_PINS_ALWAYS };
+	int r = umem_target_attach(t->seen.pid, attach, &t->watched, note);
+
+	return r != 0 ? r : umem_watch_new(t->watched, &options, &t->watch, note);
+}
+
+static void find_pressure(struct umem_reclaim_target *t)
+{
+	if (umem_cgroup_of("/proc", t->seen.pid, &t->cgroup, NULL) != 0)
+		t->cgroup = UMEM_CGROUP_NONE;
+}
+
+static void set_policy(struct umem_reclaim_target *t, const struct umem_reclaim_options *options)
+{
+	struct umem_thrash_conf thrash = UMEM_THRASH_CONF_DEFAULT;
+	struct umem_pressure_conf pressure = UMEM_PRESSURE_CONF_DEFAULT;
+
+	/* Without an objective nothing ever is too much. */
+	thrash.objective_ppm_min = options->refault_max_ppm_min == UINT64_MAX ?
+		1000000000u : options->refault_max_ppm_min;
+	umem_thrash_init(&t->thrash, &thrash);
+	pressure.max_ppm = options->pressure_max_ppm;
+	umem_pressure_init(&t->pressure, &pressure);
+	umem_planner_init(&t->planner, options->policy);
+	if (options->age_ns)
+		t->planner.age.threshold_ns = options->age_ns;
+}
+
+int umem_reclaim_target_new(int pid, const struct umem_reclaim_options *options,
+	struct umem_reclaim_target **ret_target, struct umem_note *note)
+{
+	UMEM_CLEANUP(umem_reclaim_target_freep) struct umem_reclaim_target *t =
+		calloc(1, sizeof(*t));
+	struct umem_attach_options attach = {
+		.size = sizeof(attach),
+		.feature_override = options->features,
+	};
+	int r;
+
+	if (!t)
+		return -ENOMEM;
+	t->seen.pid = pid;
+	t->claim = -1;
+	t->cgroup = UMEM_CGROUP_NONE;
+	umem_slices_init(&t->slices, UMEM_PAGE_BYTES);
+	set_policy(t, options);
+	r = umem_target_open(pid, &attach, &t->target, note);
+	if (r == 0)
+		r = claim(t, note);
+	if (r == 0 && options->policy == UMEM_POLICY_AGE)
+		r = watch(t, &attach, note);
+	if (r == 0)
+		r = umem_residency_new(t->target, NULL, &t->map, note);
+	if (r != 0)
+		return r;
+	find_pressure(t);
+	*ret_target = UMEM_TAKE_PTR(t);
+	return 0;
+}
+
+/* Addresses of what can go to swap at all. */
+static int find_can_go(struct umem_reclaim_target *t)
+{
+	int r = 0;
+
+	umem_ranges_clear(&t->can_go);
+	for (size_t i = 0; i < t->map->n && r == 0; i++) {
+		const struct umem_region *region = umem_residency_region_at(t->map, i);
+
+		if (region->kind == UMEM_KIND_ANON || region->kind == UMEM_KIND_SHMEM)
+			r = umem_ranges_add(&t->can_go, t->map->v[i].start, t->map->v[i].end);
+	}
+	return r;
+}
+
+/* Split what was out into what came back and what still is; the rest was given back. */
+static int find_returned(struct umem_reclaim_target *t)
+{
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset lost = { 0 };
+	int r;
+
+	umem_pageset_clear(&t->returned);
+	r = umem_pageset_union(&t->returned, &t->out);
+	/* What is left of out when the resident ones are taken away did not return. */
+	if (r == 0)
+		r = umem_pageset_subtract(&t->out,
+			umem_residency_pages(t->map, UMEM_STATE_RESIDENT));
+	if (r == 0)
+		r = umem_pageset_subtract(&t->returned, &t->out);
+	if (r == 0)
+		r = umem_pageset_union(&lost, &t->out);
+	if (r == 0)
+		r = umem_pageset_subtract(&lost, umem_residency_pages(t->map, UMEM_STATE_SWAPPED));
+	return r == 0 ? umem_pageset_subtract(&t->out, &lost) : r;
+}
+
+static int add_used(void *user, uint64_t start, uint64_t end, enum umem_why why)
+{
+	(void)why;
+	return umem_pageset_add(user, start, end);
+}
+
+/* What was written since the last look. A watch that ended says nothing any more. */
+static int find_used(struct umem_reclaim_target *t, struct umem_note *note)
+{
+	const struct umem_round *round;
+	int r;
+
+	umem_pageset_clear(&t->used);
+	if (!t->watch)
+		return 0;
+	r = umem_watch_collect(t->watch, &round, note);
+	return r == 0 ? umem_watch_each(t->watch, add_used, &t->used) : r;
+}
+
+/* What is counted of each slice. */
+enum tally { TALLY_RESIDENT, TALLY_RETURNED, TALLY_OUT, TALLY_USED, N_TALLIES };
+
+static int note_slices(struct umem_reclaim_target *t, const uint32_t *at_risk)
+{
+	size_t n = t->slices.n;
+	UMEM_FREE uint32_t *counts = calloc(umem_max_u64(n, 1) * N_TALLIES, sizeof(*counts));
+	struct umem_pageset *sets[N_TALLIES] = {
+		[TALLY_RESIDENT] = umem_residency_pages(t->map, UMEM_STATE_RESIDENT),
+		[TALLY_RETURNED] = &t->returned,
+		[TALLY_OUT] = &t->out,
+		[TALLY_USED] = &t->used,
+	};
+	int r = 0;
+
+	if (!counts)
+		return -ENOMEM;
+	for (size_t k = 0; k < N_TALLIES && r == 0; k++)
+		r = umem_count_slices(sets[k], &t->slices, counts + k * n);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		struct umem_slice_seen seen = {
+			.resident = counts[TALLY_RESIDENT * n + i],
+			.out = counts[TALLY_OUT * n + i],
+			.at_risk = at_risk[i],
+			.returned = counts[TALLY_RETURNED * n + i],
+			.used = counts[TALLY_USED * n + i],
+			.source = t->watch ? UMEM_USE_WRITES : UMEM_USE_UNKNOWN,
+		};
+
+		umem_slice_note(&t->slices.v[i], &seen, t->dt_ns);
+	}
+	return r;
+}
+
+/* The share of the interval that tasks stood still for memory, where the kernel tells. */
+static void find_stalls(struct umem_reclaim_target *t)
+{
+	struct umem_psi psi;
+	int r = umem_cgroup_psi(&t->cgroup, &psi);
+
+	t->seen.pressure_own = r == 0;
+	if (r < 0)
+		r = umem_psi_read(AT_FDCWD, UMEM_PSI_MACHINE, &psi);
+	t->seen.pressure_known = r == 0 && t->psi_known;
+	if (t->seen.pressure_known)
+		t->seen.pressure_ppm = umem_psi_share(&t->psi, &psi, t->dt_ns).some_ppm;
+	t->psi_known = r == 0;
+	if (r == 0)
+		t->psi = psi;
+}
+
+static int note_interval(struct umem_reclaim_target *t, bool forced_back,
+	struct umem_note *note)
+{
+	UMEM_FREE uint32_t *at_risk = NULL;
+	struct umem_thrash_seen seen = { .dt_ns = t->dt_ns };
+	int r = find_can_go(t);
+
+	if (r == 0)
+		r = umem_pageset_keep(umem_residency_pages(t->map, UMEM_STATE_RESIDENT),
+			&t->can_go);
+	if (r == 0)
+		r = umem_pageset_keep(umem_residency_pages(t->map, UMEM_STATE_SWAPPED),
+			&t->can_go);
+	if (r == 0)
+		r = umem_slices_sync(&t->slices, &t->can_go);
+	if (r != 0)
+		return r;
+	at_risk = calloc(umem_max_u64(t->slices.n, 1), sizeof(*at_risk));
+	if (!at_risk)
+		return -ENOMEM;
+	r = find_returned(t);
+	if (forced_back)
+		umem_pageset_clear(&t->returned);
+	/* What was given back was at no risk; of the rest both halves were. */
+	if (r == 0)
+		r = umem_count_slices(&t->out, &t->slices, at_risk);
+	if (r == 0)
+		r = umem_count_slices(&t->returned, &t->slices, at_risk);
+	if (r == 0)
+		r = find_used(t, note);
+	if (r == 0)
+		r = note_slices(t, at_risk);
+	if (r != 0)
+		return r;
+	umem_slices_sum(&t->slices, &t->sum);
+	seen.resident = t->sum.resident;
+	seen.at_risk = t->sum.at_risk;
+	seen.returned = t->sum.returned;
+	umem_thrash_note(&t->thrash, &seen, &t->allowed);
+	return 0;
+}
+
+int umem_reclaim_target_look(struct umem_reclaim_target *t, uint64_t now_ns,
+	bool forced_back, struct umem_note *note)
+{
+	int r = umem_residency_refresh(t->map, note);
+
+	t->dt_ns = t->looked_ns ? now_ns - t->looked_ns : 0;
+	if (r == 0)
+		r = note_interval(t, forced_back, note);
+	if (r != 0)
+		return r;
+	t->looked_ns = now_ns;
+	find_stalls(t);
+	t->seen.resident_bytes = umem_pageset_bytes(
+		umem_residency_pages(t->map, UMEM_STATE_RESIDENT));
+	t->seen.swapped_bytes = umem_pageset_bytes(
+		umem_residency_pages(t->map, UMEM_STATE_SWAPPED));
+	t->seen.out_bytes = umem_pageset_bytes(&t->out);
+	t->seen.refaulted_bytes = t->sum.returned << UMEM_PAGE_SHIFT;
+	t->seen.refault_ppm_min = t->allowed.rate_out_ppm_min;
+	return 0;
+}
+
+static void count_part(void *arg, uint64_t start, uint64_t n_pages,
+	struct umem_slice_seen *ret_seen)
+{
+	struct umem_reclaim_target *t = arg;
+	uint64_t end = start + (n_pages << UMEM_PAGE_SHIFT);
+
+	*ret_seen = (struct umem_slice_seen){
+		.resident = umem_count_range(umem_residency_pages(t->map, UMEM_STATE_RESIDENT),
+			start, end),
+		.out = umem_count_range(&t->out, start, end),
+		.returned = umem_count_range(&t->returned, start, end),
+		.used = umem_count_range(&t->used, start, end),
+		.source = t->watch ? UMEM_USE_WRITES : UMEM_USE_UNKNOWN,
+	};
+	ret_seen->at_risk = ret_seen->out + ret_seen->returned;
+}
+
+static void decide(struct umem_reclaim_target *t, uint64_t allowed_bytes, const char *limit)
+{
+	struct umem_reclaim_seen *seen = &t->seen;
+
+	seen->cold_bytes = t->plan.cold_pages << UMEM_PAGE_SHIFT;
+	seen->want_bytes = t->plan.want_pages << UMEM_PAGE_SHIFT;
+	seen->sample_bytes = t->plan.sample_pages << UMEM_PAGE_SHIFT;
+	seen->bound_ppm = t->plan.bound_ppm;
+	seen->confidence_ppm = t->plan.confidence_ppm;
+	seen->reason = t->plan.reason;
+	if (allowed_bytes == 0 && limit) {
+		seen->decision = UMEM_RECLAIM_STOP;
+		seen->reason = limit;
+	} else if (t->allowed.state == UMEM_THRASH_BACK_OFF) {
+		seen->decision = UMEM_RECLAIM_BACK_OFF;
+		seen->reason = t->allowed.reason;
+	} else if (t->plan.want_pages > 0) {
+		seen->decision = UMEM_RECLAIM_GROW;
+	} else {
+		seen->decision = UMEM_RECLAIM_HOLD;
+		if (t->allowed.state == UMEM_THRASH_HOLD)
+			seen->reason = t->allowed.reason;
+	}
+}
+
+int umem_reclaim_target_plan(struct umem_reclaim_target *t, uint64_t now_ns,
+	uint64_t allowed_bytes, const char *limit)
+{
+	struct umem_plan_in in = {
+		.now_ns = now_ns,
+		.thrash = &t->allowed,
+		.allowed_pages = allowed_bytes >> UMEM_PAGE_SHIFT,
+	};
+	int r;
+
+	if (t->planner.policy == UMEM_POLICY_PRESSURE) {
+		struct umem_pressure_answer answer;
+
+		umem_pressure_next(&t->pressure, t->seen.pressure_ppm, t->seen.resident_bytes,
+			t->dt_ns, &answer);
+		in.take_pages = answer.take_bytes >> UMEM_PAGE_SHIFT;
+	}
+	if (t->allowed.changed)
+		umem_slices_wake(&t->slices, now_ns, WAKE_NS);
+	umem_plan_make(&t->planner, &t->slices, &in, &t->plan);
+	decide(t, allowed_bytes, limit);
+	if (t->plan.n_split > 0) {
+		r = umem_slices_split(&t->slices, count_part, t, now_ns);
+		if (r < 0)
+			return r;
+	}
+	if (now_ns - t->merged_ns >= MERGE_NS) {
+		umem_slices_merge(&t->slices, now_ns, WHOLE_NS);
+		t->merged_ns = now_ns;
+	}
+	t->next = 0;
+	return 0;
+}
+
+/* Put out what was picked of the slices [@first, @t->next), and tell each what became of it. */
+static int put_out(struct umem_reclaim_target *t, size_t first, struct umem_pageset *picked,
+	uint64_t now_ns)
+{
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset went = { 0 };
+	struct umem_pageout result;
+	uint64_t expected = 0;
+	int r = umem_pageout_pages(t->target, t->map, picked, 0, &went, &result, NULL);
+
+	if (r != 0)
+		return r;
+	t->seen.reclaimed_bytes += result.moved_bytes;
+	t->seen.refused_bytes += result.asked_bytes - result.moved_bytes;
+	for (size_t i = first; i < t->next; i++) {
+		struct umem_slice *slice = &t->slices.v[i];
+
+		if (slice->want == 0)
+			continue;
+		umem_slice_put_out(slice, umem_count_range(&went, slice->start,
+			umem_slice_end(&t->slices, slice)), now_ns, t->planner.probe.hold_ns);
+	}
+	if (t->plan.want_pages)
+		expected = t->plan.expected_mpages * (result.moved_bytes >> UMEM_PAGE_SHIFT) /
+			t->plan.want_pages;
+	umem_thrash_spend(&t->thrash, expected);
+	r = umem_pageset_union(&t->out, &went);
+	if (r == 0)
+		r = umem_pageset_subtract(umem_residency_pages(t->map, UMEM_STATE_RESIDENT), &went);
+	return r;
+}
+
+int umem_reclaim_target_work(struct umem_reclaim_target *t, uint64_t max_bytes,
+	uint64_t now_ns, uint64_t *random, uint64_t *ret_bytes)
+{
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset picked = { 0 };
+	size_t first = t->next;
+	uint64_t bytes = 0;
+	int r = 0;
+
+	for (; t->next < t->slices.n && bytes < max_bytes && r == 0; t->next++) {
+		const struct umem_slice *slice = &t->slices.v[t->next];
+
+		if (slice->want == 0)
+			continue;
+		r = umem_pick_pages(umem_residency_pages(t->map, UMEM_STATE_RESIDENT),
+			slice->start, umem_slice_end(&t->slices, slice), slice->want, random,
+			&picked);
+		bytes += (uint64_t)slice->want << UMEM_PAGE_SHIFT;
+	}
+	if (r == 0 && bytes > 0)
+		r = put_out(t, first, &picked, now_ns);
+	if (r == 0)
+		*ret_bytes = bytes;
+	return r;
+}

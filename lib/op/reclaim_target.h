@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One target of reclaim: what of it is out, how old its slices are, what goes next.
+ */
+#ifndef UMEM_OP_RECLAIM_TARGET_H
+#define UMEM_OP_RECLAIM_TARGET_H
+
+#include "lib/kern/cgroup.h"
+#include "lib/kern/psi.h"
+#include "lib/mem/residency.h"
+#include "lib/op/reclaim.h"
+#include "lib/policy/pressure.h"
+#include "lib/policy/thrash.h"
+
+#include <umemd/track.h>
+
+/**
+ * struct umem_reclaim_target - a process.
+ * @seen: of the last look, and what is counted up to the next.
+ * @start_ticks: with the pid, its identity.
+ * @claim: descriptor that keeps others from reclaiming here.
+ * @target, @map: for looking and putting out.
+ * @watched, @watch: for the age of writes; NULL when nothing watches.
+ * @can_go: addresses of memory that can be reclaimed at all.
+ * @out: what we put out and did not see come back.
+ * @returned: of it, what came back in the interval.
+ * @used: what was written in the interval.
+ * @slices, @planner, @thrash, @allowed, @pressure, @plan: the policy's state.
+ * @cgroup, @psi, @psi_known: whose stalls to look at, and their last reading.
+ * @sum: of the slices, in the last look.
+ * @next: the slice that umem_reclaim_target_work() goes on with.
+ * @looked_ns: when it was looked at last. @dt_ns: since the look before.
+ * @merged_ns: when slices were merged last.
+ */
+struct umem_reclaim_target {
+	struct umem_reclaim_seen seen;
+	uint64_t start_ticks;
+	int claim;
+	struct umem_target *target;
+	struct umem_residency *map;
+	struct umem_target *watched;
+	struct umem_watch *watch;
+	struct umem_ranges can_go;
+	struct umem_pageset out;
+	struct umem_pageset returned;
+	struct umem_pageset used;
+	struct umem_slices slices;
+	struct umem_planner planner;
+	struct umem_thrash thrash;
+	struct umem_thrash_answer allowed;
+	struct umem_pressure pressure;
+	struct umem_plan plan;
+	struct umem_cgroup cgroup;
+	struct umem_psi psi;
+	bool psi_known;
+	struct umem_slices_sum sum;
+	size_t next;
+	uint64_t looked_ns;
+	uint64_t dt_ns;
+	uint64_t merged_ns;
+};
+
+/**
+ * umem_reclaim_target_new - take a process in.
+ * Return: as umem_reclaim_new().
+ */
+int umem_reclaim_target_new(int pid, const struct umem_reclaim_options *options,
+	struct umem_reclaim_target **ret_target, struct umem_note *note);
+
+/** umem_reclaim_target_free - let it go. Return: NULL. */
+struct umem_reclaim_target *umem_reclaim_target_free(struct umem_reclaim_target *target);
+
+UMEM_DEFINE_CLEANUP(struct umem_reclaim_target, umem_reclaim_target_free)
+
+/**
+ * umem_reclaim_target_look - what happened since the last look; fills @seen but
+ * for the decision.
+ * @forced_back: swap was taken away meanwhile (swapoff), so that what came back
+ *	says nothing about its use.
+ *
+ * Return: 0, UMEM_GONE, -errno.
+ */
+int umem_reclaim_target_look(struct umem_reclaim_target *target, uint64_t now_ns,
+	bool forced_back, struct umem_note *note);
+
+/**
+ * umem_reclaim_target_plan - decide what goes out until the next look.
+ * @allowed_bytes: by limits and the target's share.
+ * @limit: static text of the limit in effect, or NULL.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int umem_reclaim_target_plan(struct umem_reclaim_target *target, uint64_t now_ns,
+	uint64_t allowed_bytes, const char *limit);
+
+/**
+ * umem_reclaim_target_work - put out what was decided, at most about @max_bytes.
+ * @random: state of the choice of samples.
+ * @ret_bytes: what was tried; 0 when nothing is left to do.
+ *
+ * Return: 0, UMEM_GONE, -ENOMEM, -errno.
+ */
+int umem_reclaim_target_work(struct umem_reclaim_target *target, uint64_t max_bytes,
+	uint64_t now_ns, uint64_t *random, uint64_t *ret_bytes);
+
+#endif
