@@ -3,10 +3,8 @@
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <umemd/track.h>
@@ -430,7 +428,6 @@ int cmd_dirty(const struct ctl_options *options, int argc, char **argv)
 		.interval_ns = 1000000000,
 		.watch = { .size = sizeof(d.watch) },
 	};
-	sigset_t mask;
 	UMEM_FD int signals = -1;
 	int pid = 0, r;
 
@@ -441,14 +438,8 @@ int cmd_dirty(const struct ctl_options *options, int argc, char **argv)
 	}
 	d.watch.regions = d.asked.v;
 	d.watch.n_regions = d.asked.n;
-	sigemptyset(&mask);
-	sigaddset(&mask, SIGINT);
-	sigaddset(&mask, SIGTERM);
-	sigaddset(&mask, SIGHUP);
-	sigprocmask(SIG_BLOCK, &mask, NULL);
-	signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-	r = signals < 0 ? ctl_failed(VERB, -errno, &(struct umem_note){ 0 }) :
-			  run(&d, pid, signals);
+	r = ctl_signals(&signals);
+	r = r < 0 ? ctl_failed(VERB, r, &(struct umem_note){ 0 }) : run(&d, pid, signals);
 	umem_ranges_deinit(&d.asked);
 	return r;
 }

@@ -103,11 +103,18 @@ struct umem_json *ctl_json_reasons(const struct umem_reason *v, size_t n);
 /** ctl_print_reason - a reason for people, indented; @title ends in a blank, or is empty. */
 void ctl_print_reason(const char *title, const struct umem_reason *reason);
 
+/**
+ * ctl_signals - hear SIGINT, SIGTERM and SIGHUP through a descriptor from now on,
+ * so that everything is given back. Return: 0 or -errno.
+ */
+int ctl_signals(int *ret_fd);
+
 /** ctl_flush - push stdout out. Return: 0, or -EIO when nobody reads it any more. */
 int ctl_flush(void);
 
 int cmd_doctor(const struct ctl_options *options, int argc, char **argv);
 int cmd_regions(const struct ctl_options *options, int argc, char **argv);
 int cmd_dirty(const struct ctl_options *options, int argc, char **argv);
+int cmd_reclaim(const struct ctl_options *options, int argc, char **argv);
 
 #endif

@@ -13,6 +13,7 @@ static const struct ctl_verb verbs[] = {
 	{ "doctor", "[--pid PID]", "what this kernel, and this process, allow", cmd_doctor },
 	{ "regions", "PID", "the mappings, what is in memory, what can be tracked", cmd_regions },
 	{ "dirty", "PID", "dirty tracking, round after round", cmd_dirty },
+	{ "reclaim", "PID...", "put out what is not in use, and keep what comes back", cmd_reclaim },
 };
 
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))

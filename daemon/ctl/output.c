@@ -2,10 +2,12 @@
 /* Output of umemctl: errors with their exit codes, numbers for people. */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "daemon/ctl/ctl.h"
@@ -251,6 +253,23 @@ void ctl_print_reason(const char *title, const struct umem_reason *reason)
 		column = printf("  %s%#llx-%#llx: ", title, (unsigned long long)reason->start,
 			(unsigned long long)reason->end);
 	ctl_wrap(ctl_clean(text, sizeof(text), reason->reason, 0), column, 4);
+}
+
+int ctl_signals(int *ret_fd)
+{
+	sigset_t mask;
+	int fd;
+
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGINT);
+	sigaddset(&mask, SIGTERM);
+	sigaddset(&mask, SIGHUP);
+	sigprocmask(SIG_BLOCK, &mask, NULL);
+	fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
 }
 
 int ctl_flush(void)
