@@ -288,6 +288,7 @@ static int note_interval(struct umem_reclaim_target *t, bool forced_back,
 	seen.resident = t->sum.resident;
 	seen.at_risk = t->sum.at_risk;
 	seen.returned = t->sum.returned;
+	seen.sampled_back = t->sum.sampled_back;
 	umem_thrash_note(&t->thrash, &seen, &t->allowed);
 	return 0;
 }
@@ -396,7 +397,7 @@ static int put_out(struct umem_reclaim_target *t, size_t first, struct umem_page
 {
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset went = { 0 };
 	struct umem_pageout result;
-	uint64_t expected = 0;
+	uint64_t share = 0;
 	int r = umem_pageout_pages(t->target, t->map, picked, 0, &went, &result, NULL);
 
 	if (r != 0)
@@ -411,10 +412,12 @@ static int put_out(struct umem_reclaim_target *t, size_t first, struct umem_page
 		umem_slice_put_out(slice, umem_count_range(&went, slice->start,
 			umem_slice_end(&t->slices, slice)), now_ns, t->planner.probe.hold_ns);
 	}
+	/* Of what was expected of the whole plan, the part that went out. */
 	if (t->plan.want_pages)
-		expected = t->plan.expected_mpages * (result.moved_bytes >> UMEM_PAGE_SHIFT) /
-			t->plan.want_pages;
-	umem_thrash_spend(&t->thrash, expected);
+		share = umem_min_u64(result.moved_bytes >> UMEM_PAGE_SHIFT, t->plan.want_pages) *
+			1000000 / t->plan.want_pages;
+	umem_thrash_spend(&t->thrash, t->plan.expected_mpages * share / 1000000,
+		t->plan.probe_mpages * share / 1000000);
 	r = umem_pageset_union(&t->out, &went);
 	if (r == 0)
 		r = umem_pageset_subtract(umem_residency_pages(t->map, UMEM_STATE_RESIDENT), &went);

@@ -7,14 +7,11 @@
 /* After the working set has moved, what was held is looked at again within this time. */
 #define WAKE_NS 60000000000u
 
-/* Pressure: a slice gives this part at first, and twice as much after so long without a return. */
-#define PRESSURE_PART 64
-#define PRESSURE_STEP_NS 30000000000u
-
-/* What is granted first is last here; 0 is no wish. */
+/* What a slice may wish for. */
 enum wish {
 	WISH_NONE,
 	WISH_AGAIN,
+	WISH_PART,
 	WISH_FIRST,
 	WISH_GROWN,
 	WISH_REST,
@@ -24,6 +21,7 @@ _Static_assert(WISH_REST < UMEM_PLAN_WISHES, "a turn for each wish");
 
 static const enum umem_probe_step step_of[] = {
 	[WISH_AGAIN] = UMEM_PROBE_AGAIN,
+	[WISH_PART] = UMEM_PROBE_PART,
 	[WISH_FIRST] = UMEM_PROBE_FIRST,
 	[WISH_GROWN] = UMEM_PROBE_GROWN,
 	[WISH_REST] = UMEM_PROBE_REST,
@@ -32,19 +30,21 @@ static const enum umem_probe_step step_of[] = {
 static const enum wish wish_of[] = {
 	[UMEM_PROBE_AGAIN] = WISH_AGAIN,
 	[UMEM_PROBE_FIRST] = WISH_FIRST,
+	[UMEM_PROBE_PART] = WISH_PART,
 	[UMEM_PROBE_GROWN] = WISH_GROWN,
 	[UMEM_PROBE_REST] = WISH_REST,
 };
 
 /*
  * What is left to grant: @pages of any kind, of them @rest_pages of slices
- * judged cold, @mpages of expected returns. @no_pages, @no_mpages: something was
- * refused for want of them.
+ * judged cold; @mpages of expected returns, of them @probe_mpages of samples.
+ * @no_pages, @no_mpages: something was refused for want of them.
  */
 struct purse {
 	uint64_t pages;
 	uint64_t rest_pages;
 	uint64_t mpages;
+	uint64_t probe_mpages;
 	bool no_pages;
 	bool no_mpages;
 };
@@ -56,19 +56,6 @@ void umem_planner_init(struct umem_planner *self, enum umem_policy policy)
 		.age = UMEM_AGE_CONF_DEFAULT,
 		.probe = UMEM_PROBE_CONF_DEFAULT,
 	};
-}
-
-static void judge_age(struct umem_planner *self, struct umem_slice *slice,
-	const struct umem_plan_in *in)
-{
-	struct umem_age_answer answer;
-
-	if (slice->state == UMEM_SLICE_COLD)
-		umem_probe_learn_rest(&self->odds, slice, self->probe.watch_ns);
-	umem_age_judge(&self->age, slice, in->now_ns, in->thrash->threshold_ppm, &answer);
-	slice->split = answer.split;
-	slice->want = (uint32_t)answer.want;
-	slice->wish = answer.want ? WISH_REST : WISH_NONE;
 }
 
 static void judge_probe(struct umem_planner *self, struct umem_slice *slice,
@@ -86,31 +73,34 @@ static void judge_probe(struct umem_planner *self, struct umem_slice *slice,
 	}
 }
 
-/* Everything that does not come back may go, a little of each; what comes back is held. */
-static void judge_pressure(struct umem_planner *self, struct umem_slice *slice,
-	const struct umem_plan_in *in)
+/* Old enough by writes alone: it may be read, so it is probed. Return: was it taken care of? */
+static bool probe_unread(struct umem_planner *self, struct umem_slice *slice,
+	const struct umem_plan_in *in, struct umem_plan *plan)
 {
-	enum umem_probe_step step = slice->step ? UMEM_PROBE_GROWN :
-				    slice->hold_ns ? UMEM_PROBE_AGAIN : UMEM_PROBE_FIRST;
-
-	slice->wish = WISH_NONE;
-	if (slice->put)
-		umem_probe_learn(&self->odds, step, slice->put, slice->returned);
-	slice->put = 0;
-	if (slice->returned || slice->used)
-		umem_slice_hold(slice, in->now_ns, self->probe.hold_ns, self->probe.hold_max_ns);
+	if (slice->source != UMEM_USE_WRITES || self->age.trust_writes)
+		return false;
 	if (slice->state == UMEM_SLICE_WARM && in->now_ns >= slice->hold_until_ns)
 		slice->state = UMEM_SLICE_NEW;
-	if (slice->state == UMEM_SLICE_NEW) {
-		slice->want = slice->hold_ns ? 1 : umem_max_u64(slice->n_pages / PRESSURE_PART, 1);
-		slice->wish = slice->hold_ns ? WISH_AGAIN : WISH_FIRST;
-	} else if (slice->state == UMEM_SLICE_PROBING && slice->sampled_ns >= PRESSURE_STEP_NS) {
-		slice->want = umem_max_u64(slice->sample, 1);
-		slice->wish = WISH_GROWN;
-	}
-	slice->want = (uint32_t)umem_min_u64(slice->want, slice->resident);
-	if (!slice->want)
-		slice->wish = WISH_NONE;
+	if (slice->state == UMEM_SLICE_NEW && (slice->used ||
+		!umem_age_old_enough(&self->age, slice, in->thrash->threshold_ppm)))
+		return false;
+	judge_probe(self, slice, in, plan);
+	return true;
+}
+
+static void judge_age(struct umem_planner *self, struct umem_slice *slice,
+	const struct umem_plan_in *in, struct umem_plan *plan)
+{
+	struct umem_age_answer answer;
+
+	if (probe_unread(self, slice, in, plan))
+		return;
+	if (slice->state == UMEM_SLICE_COLD)
+		umem_probe_learn_rest(&self->odds, slice, self->probe.watch_ns);
+	umem_age_judge(&self->age, slice, in->now_ns, in->thrash->threshold_ppm, &answer);
+	slice->split = answer.split;
+	slice->want = (uint32_t)answer.want;
+	slice->wish = answer.want ? WISH_REST : WISH_NONE;
 }
 
 /* Judge every slice; want is what it would have. */
@@ -123,11 +113,9 @@ static void judge_all(struct umem_planner *self, struct umem_slices *slices,
 		slice->want = 0;
 		slice->split = false;
 		if (self->policy == UMEM_POLICY_AGE)
-			judge_age(self, slice, in);
-		else if (self->policy == UMEM_POLICY_PROBE)
-			judge_probe(self, slice, in, plan);
+			judge_age(self, slice, in, plan);
 		else
-			judge_pressure(self, slice, in);
+			judge_probe(self, slice, in, plan);
 		plan->n_cold += slice->state == UMEM_SLICE_COLD;
 		plan->n_probing += slice->state == UMEM_SLICE_PROBING;
 		plan->n_held += slice->state == UMEM_SLICE_WARM;
@@ -137,32 +125,47 @@ static void judge_all(struct umem_planner *self, struct umem_slices *slices,
 	}
 }
 
-/* As much of a wish as the purse has. */
+/* Returns to expect of 1000 pages of a kind, in thousandths of a page. */
+static uint64_t cost_of(const struct umem_planner *self, enum wish wish,
+	const struct umem_thrash_answer *thrash)
+{
+	uint64_t cost = umem_probe_cost(&self->odds, step_of[wish], 1000);
+
+	/* what is cold enough makes room for its own returns */
+	if (wish == WISH_REST)
+		cost -= umem_min_u64(cost, thrash->free_ppm_min);
+	return cost;
+}
+
+/* As much of a wish as the purse has; @want is at most a slice. */
 static uint64_t grant(struct purse *purse, enum wish wish, uint64_t want, uint64_t cost_1000)
 {
+	bool rest = wish == WISH_REST;
+	uint64_t mpages = rest ? purse->mpages : umem_min_u64(purse->mpages, purse->probe_mpages);
 	uint64_t n = umem_min_u64(want, purse->pages), cost;
 
-	if (wish == WISH_REST)
+	if (rest)
 		n = umem_min_u64(n, purse->rest_pages);
 	purse->no_pages = purse->no_pages || n < want;
-	/* @want is at most a slice: no overflow */
-	if (cost_1000 && purse->mpages / cost_1000 < n && purse->mpages * 1000 / cost_1000 < n) {
-		n = purse->mpages * 1000 / cost_1000;
+	if (mpages < cost_1000 && mpages * 1000 < n * cost_1000) {
+		n = mpages * 1000 / cost_1000;
 		purse->no_mpages = true;
 	}
-	cost = umem_min_u64((n * cost_1000 + 999) / 1000, purse->mpages);
+	cost = umem_min_u64((n * cost_1000 + 999) / 1000, mpages);
 	purse->mpages -= cost;
 	purse->pages -= n;
-	if (wish == WISH_REST)
+	if (rest)
 		purse->rest_pages -= n;
+	else
+		purse->probe_mpages -= cost;
 	return n;
 }
 
 /* All wishes of a kind, beginning with the slice that was refused the last time. */
 static void grant_all(struct umem_planner *self, struct umem_slices *slices, enum wish wish,
-	struct purse *purse, struct umem_plan *plan)
+	const struct umem_thrash_answer *thrash, struct purse *purse, struct umem_plan *plan)
 {
-	uint64_t cost_1000 = umem_probe_cost(&self->odds, step_of[wish], 1000);
+	uint64_t cost_1000 = cost_of(self, wish, thrash);
 	size_t first = umem_slices_find(slices, self->turn[wish]);
 	bool refused = false;
 
@@ -187,7 +190,8 @@ static void grant_all(struct umem_planner *self, struct umem_slices *slices, enu
 static const char *reason_of(const struct umem_plan *plan, const struct umem_plan_in *in,
 	const struct purse *purse)
 {
-	if (in->thrash->state != UMEM_THRASH_GROW)
+	if (in->thrash->state == UMEM_THRASH_BACK_OFF ||
+		(in->thrash->state == UMEM_THRASH_HOLD && !plan->want_pages))
 		return in->thrash->reason;
 	if (!in->allowed_pages)
 		return "stopped: nothing may go out now";
@@ -209,23 +213,31 @@ static const char *reason_of(const struct umem_plan *plan, const struct umem_pla
 void umem_plan_make(struct umem_planner *self, struct umem_slices *slices,
 	const struct umem_plan_in *in, struct umem_plan *ret_plan)
 {
+	static const enum wish order[3][5] = {
+		{ WISH_REST, WISH_GROWN, WISH_FIRST, WISH_PART, WISH_AGAIN },
+		{ WISH_REST, WISH_GROWN, WISH_PART, WISH_AGAIN, WISH_FIRST },
+		{ WISH_REST, WISH_GROWN, WISH_AGAIN, WISH_FIRST, WISH_PART },
+	};
 	struct umem_plan plan = { 0 };
 	struct purse purse = {
 		.pages = in->allowed_pages,
 		.rest_pages = in->thrash->grow_pages,
 		.mpages = in->thrash->budget_mpages,
+		.probe_mpages = in->thrash->probe_mpages,
 	};
 
 	if (self->policy == UMEM_POLICY_PRESSURE)
 		purse.pages = umem_min_u64(purse.pages, in->take_pages);
-	if (in->thrash->state != UMEM_THRASH_GROW)
+	if (in->thrash->state == UMEM_THRASH_BACK_OFF)
 		purse.pages = 0;
 	if (in->thrash->changed)
 		umem_slices_wake(slices, in->now_ns, WAKE_NS);
 	judge_all(self, slices, in, &plan);
-	for (enum wish wish = WISH_REST; wish > WISH_NONE; wish--)
-		grant_all(self, slices, wish, &purse, &plan);
+	for (size_t i = 0; i < UMEM_ARRAY_LEN(order[0]); i++)
+		grant_all(self, slices, order[self->round % UMEM_ARRAY_LEN(order)][i], in->thrash, &purse, &plan);
+	self->round++;
 	plan.expected_mpages = in->thrash->budget_mpages - purse.mpages;
+	plan.probe_mpages = in->thrash->probe_mpages - purse.probe_mpages;
 	plan.reason = reason_of(&plan, in, &purse);
 	*ret_plan = plan;
 }

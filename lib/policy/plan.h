@@ -4,8 +4,9 @@
  *
  * Asks the policy for each slice, then grants what is wanted in the order of
  * its worth until budget or allowance is used up: the rest of slices judged
- * cold (or old enough) first, then samples that grow, then first samples. Who
- * is first among equals moves on with each interval, so that none starves.
+ * cold (or old enough) first, then samples that grow, then first samples, of
+ * slices that are new, split off, and held before in turns. Who is first among
+ * equals moves on with each interval, so that none starves.
  * Sets want and split of every slice. Linear in the number of slices; blocks
  * for nothing, allocates nothing.
  */
@@ -25,13 +26,13 @@ enum umem_policy {
 };
 
 /** UMEM_PLAN_WISHES - kinds of what a slice may want, with none. */
-#define UMEM_PLAN_WISHES 5
+#define UMEM_PLAN_WISHES 6
 
 /**
  * struct umem_planner - settings and memory of planning for one target.
  * @policy: enum umem_policy. @age, @probe: their settings.
  * @odds: learned from earlier probes. @turn: by kind of wish, the address of the
- * slice that was refused first: it is the first the next time.
+ * slice that was refused first: it is the first the next time. @round: plans made.
  */
 struct umem_planner {
 	enum umem_policy policy;
@@ -39,6 +40,7 @@ struct umem_planner {
 	struct umem_probe_conf probe;
 	struct umem_probe_odds odds;
 	uint64_t turn[UMEM_PLAN_WISHES];
+	uint64_t round;
 };
 
 /**
@@ -61,7 +63,8 @@ struct umem_plan_in {
  * @sample_pages: of them, samples.
  * @cold_pages: resident pages of slices judged cold, whether granted or not:
  *              what the target would put out now if it might (umem_share.want_bytes).
- * @expected_mpages: returns to expect, for umem_thrash_spend() when they went out.
+ * @expected_mpages: returns to expect of all, @probe_mpages: of samples; for
+ *              umem_thrash_spend() when they went out.
  * @n_cold, @n_probing, @n_held, @n_split: slices judged cold, being watched or
  *              sampled, held, to be split.
  * @bound_ppm, @confidence_ppm: the weakest that was said of a slice evicted now
@@ -73,6 +76,7 @@ struct umem_plan {
 	uint64_t sample_pages;
 	uint64_t cold_pages;
 	uint64_t expected_mpages;
+	uint64_t probe_mpages;
 	uint64_t n_cold;
 	uint64_t n_probing;
 	uint64_t n_held;

@@ -8,7 +8,10 @@
 #define MIXED_STEPS 3
 
 /* Odds forget: from so many pages on, what was learned earlier counts half. */
-#define ODDS_PAGES 8192.0
+#define ODDS_PAGES 65536.0
+
+/* A smaller sample of which some came back does not tell a mixed slice from a warm one. */
+#define MIXED_PAGES 4
 
 /*
  * What is assumed before anything is known, worth so many pages: half of the
@@ -20,9 +23,10 @@ static const struct {
 	double back;
 } assumed[UMEM_PROBE_STEPS] = {
 	[UMEM_PROBE_FIRST] = { 32, 8 },
+	[UMEM_PROBE_PART] = { 32, 16 },
 	[UMEM_PROBE_AGAIN] = { 32, 24 },
 	[UMEM_PROBE_GROWN] = { 64, 3 },
-	[UMEM_PROBE_REST] = { 1024, 4 },
+	[UMEM_PROBE_REST] = { 4096, 2 },
 };
 
 void umem_probe_learn(struct umem_probe_odds *odds, enum umem_probe_step step, uint64_t put,
@@ -75,11 +79,19 @@ static void in_use(const struct umem_probe_conf *conf, struct umem_slice *slice,
 	answer->reason = split ? "mixed: some pages are in use, some are not" : "in use";
 }
 
+/* What a first sample of the slice is, or was. */
+static enum umem_probe_step first_of(const struct umem_slice *slice)
+{
+	if (slice->hold_until_ns)
+		return UMEM_PROBE_AGAIN;
+	return slice->hold_ns ? UMEM_PROBE_PART : UMEM_PROBE_FIRST;
+}
+
 /* Nothing is known, or not any more. */
 static void judge_new(const struct umem_probe_conf *conf, struct umem_slice *slice,
 	struct umem_probe_answer *answer)
 {
-	uint32_t pages = slice->hold_ns ? conf->again_pages : conf->first_pages;
+	enum umem_probe_step step = first_of(slice);
 
 	slice->state = UMEM_SLICE_NEW;
 	if (!slice->resident) {
@@ -87,36 +99,30 @@ static void judge_new(const struct umem_probe_conf *conf, struct umem_slice *sli
 		return;
 	}
 	answer->action = UMEM_PROBE_SAMPLE;
-	answer->step = slice->hold_ns ? UMEM_PROBE_AGAIN : UMEM_PROBE_FIRST;
-	answer->want = umem_min_u64(pages, slice->resident);
+	answer->step = step;
+	answer->want = umem_min_u64(step == UMEM_PROBE_FIRST ? conf->first_pages :
+							       conf->again_pages,
+		slice->resident);
 	answer->reason = "taking a sample";
-}
-
-/* What kind of sample went out last. */
-static enum umem_probe_step step_of(const struct umem_slice *slice)
-{
-	if (slice->step)
-		return UMEM_PROBE_GROWN;
-	return slice->hold_ns ? UMEM_PROBE_AGAIN : UMEM_PROBE_FIRST;
 }
 
 /* Each sample is learned from once. */
 static void learn_sample(struct umem_slice *slice, struct umem_probe_odds *odds)
 {
 	if (slice->put)
-		umem_probe_learn(odds, step_of(slice), slice->put,
+		umem_probe_learn(odds, slice->step ? UMEM_PROBE_GROWN : first_of(slice), slice->put,
 			umem_min_u64(slice->back, slice->put));
 	slice->put = 0;
 }
 
 /* None back, or few enough of many: larger, or large enough. */
 static void judge_quiet(const struct umem_probe_conf *conf, struct umem_slice *slice,
-	struct umem_probe_odds *odds, struct umem_probe_answer *answer)
+	uint64_t now_ns, struct umem_probe_odds *odds, struct umem_probe_answer *answer)
 {
 	bool certain = answer->bound_ppm <= conf->bound_max_ppm || !slice->resident;
 	uint64_t most;
 
-	if (slice->sampled_ns < conf->step_ns ||
+	if (slice->sampled_ns < (slice->step ? conf->step_ns : conf->first_ns) ||
 		(certain && slice->watched_ns < conf->watch_ns)) {
 		answer->reason = "watching the sample";
 		return;
@@ -124,10 +130,12 @@ static void judge_quiet(const struct umem_probe_conf *conf, struct umem_slice *s
 	learn_sample(slice, odds);
 	if (certain) {
 		slice->state = UMEM_SLICE_COLD;
+		slice->warm = slice->back;
 		slice->back = 0;
+		slice->hold_until_ns = now_ns + conf->hold_ns;
 		answer->action = slice->resident ? UMEM_PROBE_EVICT : UMEM_PROBE_WAIT;
 		answer->step = UMEM_PROBE_REST;
-		answer->want = slice->resident;
+		answer->want = slice->resident - umem_min_u64(slice->warm, slice->resident);
 		answer->reason = "cold: too little of the sample came back";
 		return;
 	}
@@ -147,37 +155,47 @@ static void judge_probing(const struct umem_probe_conf *conf, struct umem_slice 
 	answer->bound_ppm = umem_probe_bound(slice->back, slice->sample, conf->confidence_ppm);
 	answer->watched_ns = slice->watched_ns;
 	if (slice->used || slice->back >= slice->sample) {
-		bool few = slice->used && slice->used <= slice->n_pages / UMEM_SLICE_FANOUT;
+		bool few = slice->used && slice->used <= slice->n_pages / 2;
 
 		learn_sample(slice, odds);
 		in_use(conf, slice, now_ns, few && slice->back < slice->sample, answer);
 	} else if (slice->back == 0 || answer->bound_ppm <= conf->bound_max_ppm) {
-		judge_quiet(conf, slice, odds, answer);
+		judge_quiet(conf, slice, now_ns, odds, answer);
 	} else if (slice->sampled_ns < MIXED_STEPS * conf->step_ns) {
 		/* all in use, only less often? waiting costs nothing, splitting does */
 		answer->reason = "some came back: watching the others";
 	} else {
 		learn_sample(slice, odds);
-		in_use(conf, slice, now_ns, true, answer);
+		in_use(conf, slice, now_ns, slice->sample >= MIXED_PAGES &&
+			slice->back <= slice->sample / 2, answer);
 	}
 }
 
-/* What was judged cold before: pages that came back, or new ones, say that it is not. */
+/*
+ * What was judged cold before. Single pages that come back stay for a while,
+ * longer each time; more of them, or new ones, say that it is not cold any more.
+ */
 static void judge_cold(const struct umem_probe_conf *conf, struct umem_slice *slice,
 	uint64_t now_ns, struct umem_probe_odds *odds, struct umem_probe_answer *answer)
 {
+	uint64_t few = (uint64_t)slice->n_pages * conf->bound_max_ppm / 1000000;
+
 	umem_probe_learn_rest(odds, slice, conf->watch_ns);
-	if (slice->returned || slice->used || slice->grown) {
-		in_use(conf, slice, now_ns, false, answer);
+	if (slice->warm > few || slice->used > few) {
+		in_use(conf, slice, now_ns, slice->warm <= slice->n_pages / 2, answer);
 		return;
 	}
+	if (slice->returned || slice->used || slice->grown)
+		umem_slice_rest(slice, now_ns, conf->hold_ns, conf->hold_max_ns);
+	else if (now_ns >= slice->hold_until_ns)
+		slice->warm = 0;
 	answer->bound_ppm = conf->bound_max_ppm;
 	answer->watched_ns = slice->watched_ns;
 	answer->reason = "cold";
-	if (slice->resident) {
+	if (slice->resident > slice->warm) {
 		answer->action = UMEM_PROBE_EVICT;
 		answer->step = UMEM_PROBE_REST;
-		answer->want = slice->resident;
+		answer->want = slice->resident - slice->warm;
 	}
 }
 
@@ -196,10 +214,12 @@ void umem_probe_judge(const struct umem_probe_conf *conf, struct umem_slice *sli
 		judge_probing(conf, slice, now_ns, odds, &answer);
 	} else if (slice->state == UMEM_SLICE_WARM && now_ns < slice->hold_until_ns) {
 		answer.reason = "held: was in use";
+	} else if (slice->grown) {
+		/* just filled: it would come back at once */
+		in_use(conf, slice, now_ns, false, &answer);
 	} else if (slice->used) {
 		/* seen without a sample, at no cost */
-		in_use(conf, slice, now_ns, slice->used <= slice->n_pages / UMEM_SLICE_FANOUT,
-			&answer);
+		in_use(conf, slice, now_ns, slice->used <= slice->n_pages / 2, &answer);
 	} else {
 		judge_new(conf, slice, &answer);
 	}

@@ -36,12 +36,14 @@
 /**
  * enum umem_probe_step - what went out, as the odds tell it apart.
  * @UMEM_PROBE_FIRST: first sample of a slice of which nothing is known.
+ * @UMEM_PROBE_PART: of a part of a slice that was in use in part.
  * @UMEM_PROBE_AGAIN: of a slice that was in use when last looked at.
  * @UMEM_PROBE_GROWN: a sample that grew, for nothing came back before.
  * @UMEM_PROBE_REST: the rest of a slice judged cold.
  */
 enum umem_probe_step {
 	UMEM_PROBE_FIRST,
+	UMEM_PROBE_PART,
 	UMEM_PROBE_AGAIN,
 	UMEM_PROBE_GROWN,
 	UMEM_PROBE_REST,
@@ -51,11 +53,14 @@ enum umem_probe_step {
 /**
  * struct umem_probe_conf - settings.
  * @first_pages: size of the first sample.
- * @again_pages: of the first sample of a slice that was held before.
+ * @again_pages: of the first sample of a slice that was in use, wholly or in part.
  * @grow: the sample is multiplied by this as long as nothing comes back.
  * @bound_max_ppm: evict when fewer than this share is in use, at @confidence_ppm.
  * @confidence_ppm: 950000 is 95%.
- * @step_ns: a sample is watched at least this long before it is judged cold.
+ * @first_ns: the first sample is watched at least this long before it grows. A
+ *            few pages that are watched for long find what is in use at the
+ *            least cost.
+ * @step_ns: a sample that grew is watched at least this long.
  * @watch_ns: and the whole probe at least this long before the rest goes.
  * @hold_ns, @hold_max_ns: first and longest hold of a slice that is in use.
  */
@@ -65,6 +70,7 @@ struct umem_probe_conf {
 	uint32_t grow;
 	uint32_t bound_max_ppm;
 	uint32_t confidence_ppm;
+	uint64_t first_ns;
 	uint64_t step_ns;
 	uint64_t watch_ns;
 	uint64_t hold_ns;
@@ -79,9 +85,10 @@ struct umem_probe_conf {
 		.grow = 4,                      \
 		.bound_max_ppm = 50000,         \
 		.confidence_ppm = 950000,       \
+		.first_ns = 25000000000u,       \
 		.step_ns = 10000000000u,        \
 		.watch_ns = 40000000000u,       \
-		.hold_ns = 30000000000u,        \
+		.hold_ns = 60000000000u,        \
 		.hold_max_ns = 1800000000000u,  \
 	}
 

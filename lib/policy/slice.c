@@ -67,7 +67,7 @@ static struct umem_slice part_of(const struct umem_slices *self, const struct um
 	struct umem_slice part = *slice;
 	uint32_t whole = slice->n_pages, n = (uint32_t)((end - start) / self->page_bytes);
 	uint32_t *counts[] = { &part.resident, &part.out, &part.at_risk, &part.returned,
-		&part.used, &part.grown, &part.sample, &part.put, &part.back, &part.want };
+		&part.used, &part.grown, &part.warm, &part.sample, &part.put, &part.back, &part.want };
 
 	if (n == whole)
 		return part;
@@ -80,7 +80,7 @@ static struct umem_slice part_of(const struct umem_slices *self, const struct um
 }
 
 /* New memory, cut along the grid. */
-static int append_new(struct umem_slices *fresh, uint64_t start, uint64_t end)
+static int append_new(struct umem_slices *fresh, uint64_t start, uint64_t end, bool late)
 {
 	uint64_t cell_bytes = UMEM_SLICE_PAGES * fresh->page_bytes;
 
@@ -90,6 +90,7 @@ static int append_new(struct umem_slices *fresh, uint64_t start, uint64_t end)
 		struct umem_slice slice = {
 			.start = start,
 			.n_pages = (uint32_t)((stop - start) / fresh->page_bytes),
+			.late = late,
 		};
 		int r = umem_slices_append(fresh, &slice);
 
@@ -113,7 +114,7 @@ static int append_range(const struct umem_slices *self, size_t *at,
 		uint64_t start = umem_max_u64(old->start, range->start);
 		uint64_t end = umem_min_u64(umem_slice_end(self, old), range->end);
 		struct umem_slice part = part_of(self, old, start, end);
-		int r = append_new(fresh, done, start);
+		int r = append_new(fresh, done, start, self->n);
 
 		if (r == 0)
 			r = umem_slices_append(fresh, &part);
@@ -124,7 +125,7 @@ static int append_range(const struct umem_slices *self, size_t *at,
 		if (umem_slice_end(self, old) > range->end)
 			break;
 	}
-	return append_new(fresh, done, range->end);
+	return append_new(fresh, done, range->end, self->n);
 }
 
 /* Are the slices exactly these ranges already? Then there is nothing to copy. */
@@ -174,6 +175,8 @@ void umem_slices_sum(const struct umem_slices *self, struct umem_slices_sum *ret
 		sum.out += slice->out;
 		sum.at_risk += slice->at_risk;
 		sum.returned += slice->returned;
+		if (slice->state == UMEM_SLICE_PROBING)
+			sum.sampled_back += slice->returned;
 		sum.used += slice->used;
 		sum.want += slice->want;
 	}

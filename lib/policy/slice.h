@@ -90,11 +90,13 @@ struct umem_slice_seen {
  * struct umem_slice - one slice. Counts are 32 bits wide: they are at most 512,
  * and there may be a million of these.
  * @start: its first address.
- * @quiet_ns: time since the last sign of use (a return, or use by a source).
+ * @quiet_ns: time since the last sign of use (a return, growth, or use seen by a
+ *    source); only time counts in which there was something to see it by.
  * @sampled_ns: time since pages of the sample were last put out.
  * @watched_ns: time since the first page of the sample was put out.
  * @hold_ns: length of the last hold; the next one is twice as long. 0: never held.
- * @hold_until_ns: when the hold ends (state WARM), on the caller's clock.
+ * @hold_until_ns: when the hold ends (WARM; of COLD: for @warm), on the caller's clock.
+ *    Not 0 and not COLD: in use when last looked at, as umem_slices_merge() asks.
  * @whole_until_ns: not to be split before: its parts were alike the last time.
  * @evidence_ns: page-nanoseconds out since the last return: the pages that are
  *    out, times how long. UINT64_MAX is the most.
@@ -102,6 +104,7 @@ struct umem_slice_seen {
  * @resident, @out, @at_risk, @returned, @used: as last seen.
  * @grown: pages that became resident in the last interval and were not evicted
  *    by us: the target filled them.
+ * @warm: resident pages of a cold slice that came back; they stay until hold_until_ns.
  * @sample: pages that were put out in this probe. @put: of them, the last time.
  * @back: of them, came back.
  * @want: pages to put out now, set by umem_plan_make(); at most @resident.
@@ -109,7 +112,8 @@ struct umem_slice_seen {
  * @source: enum umem_use_source.
  * @step: of the probe: 0 for the first sample, one more each time that it grew.
  * @wish: of umem_plan_make(), between judging and granting.
- * @seen: umem_slice_note() was called for it.
+ * @seen: umem_slice_note() was called for it. @late: its memory was mapped after
+ *    the first umem_slices_sync(): all that is resident counts as grown at first.
  * @split: to be split now, set by umem_plan_make().
  */
 struct umem_slice {
@@ -128,6 +132,7 @@ struct umem_slice {
 	uint32_t returned;
 	uint32_t used;
 	uint32_t grown;
+	uint32_t warm;
 	uint32_t sample;
 	uint32_t put;
 	uint32_t back;
@@ -137,6 +142,7 @@ struct umem_slice {
 	uint8_t step;
 	uint8_t wish;
 	bool seen;
+	bool late;
 	bool split;
 };
 
@@ -154,7 +160,10 @@ struct umem_slices {
 	size_t max;
 };
 
-/** struct umem_slices_sum - pages of all slices together, as last seen; @n of them. */
+/**
+ * struct umem_slices_sum - pages of all slices together, as last seen; @n of them.
+ * @sampled_back: of @returned, came back to slices that are being probed.
+ */
 struct umem_slices_sum {
 	uint64_t n;
 	uint64_t pages;
@@ -162,6 +171,7 @@ struct umem_slices_sum {
 	uint64_t out;
 	uint64_t at_risk;
 	uint64_t returned;
+	uint64_t sampled_back;
 	uint64_t used;
 	uint64_t want;
 };
@@ -213,8 +223,15 @@ void umem_slice_put_out(struct umem_slice *slice, uint64_t got, uint64_t now_ns,
 	uint64_t hold_ns);
 
 /**
- * umem_slice_hold - leave the slice alone for twice as long as the last time.
- * @first_ns: length of the first hold; @max_ns: of the longest.
+ * umem_slice_rest - set hold_ns and hold_until_ns, keep the state.
+ * @first_ns: length of the first hold; @max_ns: of the longest; each is twice the last.
+ */
+void umem_slice_rest(struct umem_slice *slice, uint64_t now_ns, uint64_t first_ns,
+	uint64_t max_ns);
+
+/**
+ * umem_slice_hold - leave the slice alone for twice as long as the last time:
+ * WARM, and its probe is over. As umem_slice_rest().
  */
 void umem_slice_hold(struct umem_slice *slice, uint64_t now_ns, uint64_t first_ns,
 	uint64_t max_ns);
@@ -242,8 +259,9 @@ int umem_slices_split(struct umem_slices *self, umem_slice_counter *count, void 
 	uint64_t dt_ns);
 
 /**
- * umem_slices_merge - put neighbours together again that are all cold, or all held.
- * @whole_ns: how long a slice that was merged from held parts is not split again.
+ * umem_slices_merge - put neighbours together again that are all cold, or all in use.
+ * @whole_ns: for so long at most a slice that was merged from parts in use is not
+ *            split again: four times its last hold, at least two minutes.
  *
  * Only where all slices of a block of 64 pages, then of 512, are alike and touch.
  * Sums of counts stay. Never allocates; linear. Return: slices that went away.

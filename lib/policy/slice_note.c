@@ -24,7 +24,11 @@ static void age(struct umem_slice *slice, uint64_t dt_ns)
 {
 	bool use = slice->returned || slice->used || slice->grown;
 
-	slice->quiet_ns = use ? 0 : add_capped(slice->quiet_ns, dt_ns);
+	/* silence of what nobody listens to says nothing */
+	if (use)
+		slice->quiet_ns = 0;
+	else if (slice->at_risk || slice->source != UMEM_USE_UNKNOWN)
+		slice->quiet_ns = add_capped(slice->quiet_ns, dt_ns);
 	slice->sampled_ns = add_capped(slice->sampled_ns, dt_ns);
 	slice->watched_ns = add_capped(slice->watched_ns, dt_ns);
 	if (slice->returned)
@@ -45,7 +49,9 @@ void umem_slice_note(struct umem_slice *slice, const struct umem_slice_seen *see
 	uint64_t returned = umem_min_u64(seen->returned, at_risk);
 	uint64_t known = (uint64_t)slice->resident + returned;
 
-	slice->grown = slice->seen && resident > known ? (uint32_t)(resident - known) : 0;
+	if (!slice->seen && !slice->late)
+		known = resident;
+	slice->grown = resident > known ? (uint32_t)(resident - known) : 0;
 	slice->resident = (uint32_t)resident;
 	slice->out = (uint32_t)umem_min_u64(seen->out, n - resident);
 	slice->at_risk = (uint32_t)at_risk;
@@ -53,21 +59,28 @@ void umem_slice_note(struct umem_slice *slice, const struct umem_slice_seen *see
 	slice->source = (uint8_t)seen->source;
 	slice->used = seen->source == UMEM_USE_UNKNOWN ? 0 : (uint32_t)umem_min_u64(seen->used, n);
 	slice->back = (uint32_t)umem_min_u64(slice->back + returned, slice->sample);
+	slice->warm = (uint32_t)umem_min_u64(slice->warm + returned + slice->grown, resident);
 	slice->want = 0;
 	slice->split = false;
 	slice->seen = true;
 	age(slice, dt_ns);
 }
 
-void umem_slice_hold(struct umem_slice *slice, uint64_t now_ns, uint64_t first_ns,
+void umem_slice_rest(struct umem_slice *slice, uint64_t now_ns, uint64_t first_ns,
 	uint64_t max_ns)
 {
 	uint64_t twice = mul_capped(slice->hold_ns, 2);
 
 	slice->hold_ns = umem_min_u64(twice ? twice : first_ns, max_ns);
 	slice->hold_until_ns = add_capped(now_ns, slice->hold_ns);
+}
+
+void umem_slice_hold(struct umem_slice *slice, uint64_t now_ns, uint64_t first_ns,
+	uint64_t max_ns)
+{
+	umem_slice_rest(slice, now_ns, first_ns, max_ns);
 	slice->state = UMEM_SLICE_WARM;
-	slice->sample = slice->put = slice->back = 0;
+	slice->sample = slice->put = slice->back = slice->warm = 0;
 	slice->step = 0;
 }
 

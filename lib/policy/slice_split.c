@@ -5,6 +5,10 @@
 #include "lib/base/attr.h"
 #include "lib/policy/slice_array.h"
 
+/* A slice merged from parts in use stays whole for so many holds, but at least for so long. */
+#define WHOLE_HOLDS 4
+#define WHOLE_LEAST_NS 120000000000u
+
 /* Can it be split, and is there room for its parts? */
 static bool splits(const struct umem_slices *self, const struct umem_slice *slice, size_t n)
 {
@@ -49,9 +53,10 @@ static void start_part(struct umem_slice *part, const struct umem_slice *parent)
 {
 	part->whole_until_ns = parent->whole_until_ns;
 	part->grown = 0;
+	/* of a kind that was in use; whether it is itself nobody knows: no hold_until_ns */
+	part->hold_ns = parent->hold_ns;
 	if (part->returned || part->used) {
 		part->state = parent->state;
-		part->hold_ns = parent->hold_ns;
 		part->hold_until_ns = parent->hold_until_ns;
 	} else if (part->out) {
 		part->state = UMEM_SLICE_PROBING;
@@ -123,19 +128,27 @@ int umem_slices_split(struct umem_slices *self, umem_slice_counter *count, void 
 	return 0;
 }
 
-/* Is it as cold, or as much in use, as the one before it? */
+/* In use when last looked at, whatever is being tried now. */
+static bool in_use(const struct umem_slice *slice)
+{
+	return slice->state != UMEM_SLICE_COLD && slice->hold_until_ns;
+}
+
+/* Is it as cold, or as much in use, as the other? */
 static bool alike(const struct umem_slice *a, const struct umem_slice *b)
 {
-	if (a->state != b->state || a->split || b->split)
+	if (a->split || b->split)
 		return false;
-	if (a->state == UMEM_SLICE_NEW)
-		return a->used && b->used;
-	return a->state == UMEM_SLICE_COLD || a->state == UMEM_SLICE_WARM;
+	if (a->state == UMEM_SLICE_COLD)
+		return b->state == UMEM_SLICE_COLD;
+	return in_use(a) && in_use(b);
 }
 
 /* @b's counts and times into @a, which it follows. */
 static void join(struct umem_slice *a, const struct umem_slice *b)
 {
+	if (a->state != b->state)
+		a->state = UMEM_SLICE_WARM;
 	a->n_pages += b->n_pages;
 	a->resident += b->resident;
 	a->out += b->out;
@@ -143,7 +156,16 @@ static void join(struct umem_slice *a, const struct umem_slice *b)
 	a->returned += b->returned;
 	a->used += b->used;
 	a->grown += b->grown;
+	a->warm += b->warm;
 	a->want += b->want;
+	if (a->state == UMEM_SLICE_PROBING) {
+		a->sample += b->sample;
+		a->put += b->put;
+		a->back += b->back;
+	} else {
+		a->sample = a->back = 0;
+		a->put = a->state == UMEM_SLICE_COLD ? a->put + b->put : 0;
+	}
 	a->quiet_ns = umem_min_u64(a->quiet_ns, b->quiet_ns);
 	a->sampled_ns = umem_min_u64(a->sampled_ns, b->sampled_ns);
 	a->watched_ns = umem_min_u64(a->watched_ns, b->watched_ns);
@@ -153,6 +175,18 @@ static void join(struct umem_slice *a, const struct umem_slice *b)
 		a->evidence_ns = UINT64_MAX;
 	a->source = b->source < a->source ? b->source : a->source;
 	a->seen = a->seen && b->seen;
+}
+
+/* Parts that were all in use: looking at them one by one was in vain, so not again soon. */
+static void keep_whole(struct umem_slice *slice, uint64_t now_ns, uint64_t whole_ns)
+{
+	uint64_t ns;
+
+	if (__builtin_mul_overflow(slice->hold_ns, WHOLE_HOLDS, &ns))
+		ns = UINT64_MAX;
+	ns = umem_min_u64(umem_max_u64(ns, WHOLE_LEAST_NS), whole_ns);
+	if (__builtin_add_overflow(now_ns, ns, &slice->whole_until_ns))
+		slice->whole_until_ns = UINT64_MAX;
 }
 
 /* Merge what lies within blocks of @pages and is alike from the first to the last slice. */
@@ -178,10 +212,8 @@ static void merge_level(struct umem_slices *self, uint64_t pages, uint64_t now_n
 		}
 		for (size_t j = i + 1; j < next; j++)
 			join(&sum, &self->v[j]);
-		/* parts that were all in use: looking at them one by one was in vain */
-		if (sum.state != UMEM_SLICE_COLD && __builtin_add_overflow(now_ns, whole_ns,
-			&sum.whole_until_ns))
-			sum.whole_until_ns = UINT64_MAX;
+		if (sum.state != UMEM_SLICE_COLD)
+			keep_whole(&sum, now_ns, whole_ns);
 		self->v[to++] = sum;
 	}
 	self->n = to;

@@ -20,6 +20,9 @@
 /* Leave debt with this part of the bucket full, lest the state flips at zero. */
 #define OUT_OF_DEBT (1.0 / 8)
 
+/* The buckets of the smallest target hold so many pages: less than one could never be spent. */
+#define BUCKET_LEAST 2.0
+
 #define MINUTE_NS 60e9
 
 void umem_thrash_init(struct umem_thrash *self, const struct umem_thrash_conf *conf)
@@ -68,8 +71,13 @@ static void smooth(struct umem_thrash *self, const struct umem_thrash_seen *seen
 		self->started = true;
 	}
 	self->returns *= keep;
-	if (seen->dt_ns)
-		self->returns += (double)seen->returned * (1 - keep) * window / dt;
+	self->rest_returns *= keep;
+	if (seen->dt_ns) {
+		double weight = (1 - keep) * window / dt, returned = (double)seen->returned;
+
+		self->returns += returned * weight;
+		self->rest_returns += fmax(returned - (double)seen->sampled_back, 0) * weight;
+	}
 	self->base_min = self->base_min * keep + base * minutes;
 	self->out_min = self->out_min * keep + (double)seen->at_risk * minutes;
 }
@@ -106,33 +114,48 @@ static void calm(struct umem_thrash *self, uint64_t dt_ns)
 		self->patience_ns = self->conf.patience_ns;
 }
 
-/* Fill by time, pay for what came back. Return: how much the bucket holds. */
+/*
+ * A bucket: fill by time, pay for what came back. What did not come back within
+ * the window is not expected any more.
+ */
+static void fill(struct umem_thrash_bucket *bucket, const struct umem_thrash_conf *conf,
+	double dt_ns, double by, double most, double returned)
+{
+	double expected = fmin(returned, bucket->reserved), released;
+
+	bucket->reserved -= expected;
+	released = bucket->reserved * -expm1(-dt_ns / fmax((double)conf->window_ns, 1));
+	bucket->reserved -= released;
+	bucket->tokens = fmin(bucket->tokens + by + released - (returned - expected), most);
+}
+
+/* Keep the accounts. Return: how much the bucket for everything holds. */
 static double account(struct umem_thrash *self, const struct umem_thrash_seen *seen, double base)
 {
 	const struct umem_thrash_conf *conf = &self->conf;
 	double fill_ns = base * (double)conf->objective_ppm_min / 1e6 / MINUTE_NS;
-	double most = fill_ns * (double)conf->burst_ns, returned = (double)seen->returned;
-	double expected = fmin(returned, self->reserved);
-	double least, released;
+	double most = fmax(fill_ns * (double)conf->burst_ns, BUCKET_LEAST);
+	double probe = clamp((double)conf->probe_ppm / 1e6, 0, 1), least;
+	double probe_most = probe > 0 ? fmax(most * probe, BUCKET_LEAST) : 0;
+	double dt = (double)seen->dt_ns;
 
-	if (!self->started)
-		self->tokens = most;
-	self->reserved -= expected;
-	self->tokens += fill_ns * (double)seen->dt_ns - (returned - expected);
-	/* what did not come back within the window is not expected any more */
-	released = self->reserved * -expm1(-(double)seen->dt_ns /
-		fmax((double)conf->window_ns, 1));
-	self->reserved -= released;
-	self->tokens = fmin(self->tokens + released, most);
-	least = -fill_ns * (double)self->patience_ns;
-	if (self->tokens < least) {
-		burst(self);
-		least = -fill_ns * (double)self->patience_ns;
-		self->tokens = fmax(self->tokens, least);
+	if (!self->started) {
+		self->all.tokens = most;
+		self->probe.tokens = probe_most;
 	}
-	if (self->tokens < 0)
+	fill(&self->all, conf, dt, fill_ns * dt, most, (double)seen->returned);
+	fill(&self->probe, conf, dt, fill_ns * dt * probe, probe_most,
+		(double)seen->sampled_back);
+	least = fmin(-fill_ns * (double)self->patience_ns, -BUCKET_LEAST);
+	if (self->all.tokens < least) {
+		burst(self);
+		least = fmin(-fill_ns * (double)self->patience_ns, -BUCKET_LEAST);
+		self->all.tokens = fmax(self->all.tokens, least);
+	}
+	self->probe.tokens = fmax(self->probe.tokens, least);
+	if (self->all.tokens < 0)
 		self->in_debt = true;
-	else if (self->tokens >= most * OUT_OF_DEBT)
+	else if (self->all.tokens >= most * OUT_OF_DEBT)
 		self->in_debt = false;
 	return most;
 }
@@ -163,12 +186,16 @@ void umem_thrash_note(struct umem_thrash *self, const struct umem_thrash_seen *s
 		[UMEM_THRASH_BACK_OFF] = "backing off: refaults have used up the budget",
 	};
 	double base = base_of(&self->conf, seen), most = account(self, seen, base);
-	double objective = fmax((double)self->conf.objective_ppm_min, 1), rate, share;
+	double objective = fmax((double)self->conf.objective_ppm_min, 1);
+	double rate = 0, share, rest = 0;
 	struct umem_thrash_answer answer = { .state = UMEM_THRASH_GROW };
 
 	smooth(self, seen, base);
 	calm(self, seen->dt_ns);
-	rate = self->base_min > 0 ? self->returns / self->base_min * 1e6 : 0;
+	if (self->base_min > 0) {
+		rate = self->returns / self->base_min * 1e6;
+		rest = self->rest_returns / self->base_min * 1e6 / objective;
+	}
 	share = rate / objective;
 	if (self->in_debt)
 		answer.state = UMEM_THRASH_BACK_OFF;
@@ -177,13 +204,19 @@ void umem_thrash_note(struct umem_thrash *self, const struct umem_thrash_seen *s
 	if (!self->in_debt && self->in_burst) {
 		self->in_burst = false;
 		answer.changed = self->surprise;
+		/* ages were not to blame for what nobody could foresee */
+		if (self->surprise)
+			self->threshold = 1;
 	}
 	adapt(self, answer.state, share, seen->dt_ns);
-	if (answer.state == UMEM_THRASH_GROW) {
+	if (answer.state != UMEM_THRASH_BACK_OFF) {
 		/* everything up to half the objective, then less and less */
-		answer.scale_ppm = (uint32_t)(clamp(2 - 2 * share, 0, 1) * 1e6);
-		answer.budget_mpages = to_u64(fmin(self->tokens, most) * 1000);
+		answer.scale_ppm = (uint32_t)(clamp(2 - 2 * rest, 0, 1) * 1e6);
+		answer.budget_mpages = to_u64(fmin(self->all.tokens, most) * 1000);
 	}
+	if (answer.state == UMEM_THRASH_GROW)
+		answer.probe_mpages = to_u64(fmin(self->probe.tokens, self->all.tokens) * 1000);
+	answer.free_ppm_min = self->conf.objective_ppm_min;
 	answer.threshold_ppm = to_u64(self->threshold * 1e6);
 	answer.grow_pages = to_u64((double)seen->resident * self->grow *
 		(double)self->conf.grow_ppm_min / 1e6 * (double)seen->dt_ns / MINUTE_NS *
@@ -195,10 +228,13 @@ void umem_thrash_note(struct umem_thrash *self, const struct umem_thrash_seen *s
 	*ret_answer = answer;
 }
 
-void umem_thrash_spend(struct umem_thrash *self, uint64_t expected_mpages)
+void umem_thrash_spend(struct umem_thrash *self, uint64_t expected_mpages,
+	uint64_t probe_mpages)
 {
-	double expected = (double)expected_mpages / 1000;
+	double all = (double)expected_mpages / 1000, probe = (double)probe_mpages / 1000;
 
-	self->tokens -= expected;
-	self->reserved += expected;
+	self->all.tokens -= all;
+	self->all.reserved += all;
+	self->probe.tokens -= probe;
+	self->probe.reserved += probe;
 }

@@ -17,13 +17,18 @@
  *
  * Two figures follow from it.
  * - The rate: returns over base, both smoothed with a decaying window of a
- *   minute, so that intervals of uneven length weigh by their length. It gives
- *   state and @scale_ppm: everything below half the objective, nothing above it.
+ *   minute, so that intervals of uneven length weigh by their length. Above the
+ *   objective no sample is taken. The rate of returns that are not of samples
+ *   gives @scale_ppm: everything below half the objective, nothing above it. The
+ *   two are kept apart, for evicting more of what is cold does not add to the
+ *   returns of samples, it makes room for them.
  * - A token bucket of pages: filled by objective * base as time goes by, emptied
  *   by returns. It is what holds the objective over a run: a burst is paid back
  *   before more goes out. What is put out reserves the returns that are expected
  *   of it; a return uses up a reservation first, and reservations that nothing
- *   came back for flow back within the window.
+ *   came back for flow back within the window. A second, smaller bucket is for
+ *   samples alone: probing may cost a share of the objective, and the rest is
+ *   left for what is out.
  *
  * Debt is limited to what @patience_ns of filling pays back. One burst (the
  * working set has moved: nothing could have foreseen it) costs @patience_ns of
@@ -48,6 +53,7 @@
  * @little_ppm: below this share of the target that is out the resident memory counts.
  * @burst_ns: the bucket holds at most what this time fills.
  * @patience_ns, @patience_max_ns: see above.
+ * @probe_ppm: share of the objective that samples may cost. Default 600000.
  * @grow_ppm_min: at most this share of the resident memory goes out in a minute.
  */
 struct umem_thrash_conf {
@@ -57,6 +63,7 @@ struct umem_thrash_conf {
 	uint64_t burst_ns;
 	uint64_t patience_ns;
 	uint64_t patience_max_ns;
+	uint64_t probe_ppm;
 	uint64_t grow_ppm_min;
 };
 
@@ -66,9 +73,10 @@ struct umem_thrash_conf {
 		.objective_ppm_min = 2000,        \
 		.window_ns = 60000000000u,        \
 		.little_ppm = 250000,             \
-		.burst_ns = 60000000000u,         \
+		.burst_ns = 45000000000u,         \
 		.patience_ns = 120000000000u,     \
 		.patience_max_ns = 3600000000000u, \
+		.probe_ppm = 600000,              \
 		.grow_ppm_min = 400000,           \
 	}
 
@@ -79,14 +87,24 @@ enum umem_thrash_state {
 	UMEM_THRASH_BACK_OFF,
 };
 
+/**
+ * struct umem_thrash_bucket - pages that may come back.
+ * @tokens: now; negative is debt. @reserved: of what went out, still expected.
+ */
+struct umem_thrash_bucket {
+	double tokens;
+	double reserved;
+};
+
 /** struct umem_thrash - the loop's memory; umem_thrash_init() sets it up. */
 struct umem_thrash {
 	struct umem_thrash_conf conf;
 	double returns;
+	double rest_returns;
 	double base_min;
 	double out_min;
-	double tokens;
-	double reserved;
+	struct umem_thrash_bucket all;
+	struct umem_thrash_bucket probe;
 	double threshold;
 	double grow;
 	uint64_t patience_ns;
@@ -99,22 +117,28 @@ struct umem_thrash {
 
 /**
  * struct umem_thrash_seen - sums over the target for one interval, in pages.
- * @dt_ns: its length. @resident: now. @at_risk: out at its begin. @returned: of them.
+ * @dt_ns: its length. @resident: now. @at_risk: out at its begin. @returned: of
+ * them. @sampled_back: of @returned, came back to slices that are being probed.
  */
 struct umem_thrash_seen {
 	uint64_t dt_ns;
 	uint64_t resident;
 	uint64_t at_risk;
 	uint64_t returned;
+	uint64_t sampled_back;
 };
 
 /**
  * struct umem_thrash_answer - what may be done in this interval.
  * @state: see enum.
- * @scale_ppm: share of what a policy wants that it may have, 0 to 1000000.
+ * @scale_ppm: share of what a policy wants that it may have, 0 to 1000000; it is
+ *             in @grow_pages already.
  * @threshold_ppm: ages have to be this much longer; 1000000 is as configured.
- * @budget_mpages: returns that may be expected of what goes out now, in
+ * @budget_mpages: returns that may be expected of all that goes out now, in
  *                 thousandths of a page.
+ * @probe_mpages: and of samples among it.
+ * @free_ppm_min: pages that come back at no more than this rate cost nothing, for
+ *                the base grows with them: the objective.
  * @grow_pages: at most so many pages may go out now.
  * @rate_ppm_min: smoothed rate, of the base: what is held against the objective.
  * @rate_out_ppm_min: smoothed rate, of what is out alone; 0 when nothing is out.
@@ -126,6 +150,8 @@ struct umem_thrash_answer {
 	uint32_t scale_ppm;
 	uint64_t threshold_ppm;
 	uint64_t budget_mpages;
+	uint64_t probe_mpages;
+	uint64_t free_ppm_min;
 	uint64_t grow_pages;
 	uint64_t rate_ppm_min;
 	uint64_t rate_out_ppm_min;
@@ -140,7 +166,11 @@ void umem_thrash_init(struct umem_thrash *self, const struct umem_thrash_conf *c
 void umem_thrash_note(struct umem_thrash *self, const struct umem_thrash_seen *seen,
 	struct umem_thrash_answer *ret_answer);
 
-/** umem_thrash_spend - reserve returns that are expected of what went out. */
-void umem_thrash_spend(struct umem_thrash *self, uint64_t expected_mpages);
+/**
+ * umem_thrash_spend - reserve returns that are expected of what went out.
+ * @expected_mpages: of everything; @probe_mpages: of samples among it.
+ */
+void umem_thrash_spend(struct umem_thrash *self, uint64_t expected_mpages,
+	uint64_t probe_mpages);
 
 #endif
