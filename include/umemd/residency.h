@@ -150,7 +150,8 @@ UMEM_API int umem_residency_file(int fd, uint64_t start, uint64_t end, const cha
  * @ranges, @n_ranges: only these addresses; 0 of them means all.
  * @max_bytes: at most so much; 0 means no limit. Lower addresses come first.
  * @free_cached: where pages that are out stay in the swap cache (a swap file, a
- *	disk), have the kernel free them now, by what the system offers.
+ *	disk), have the kernel free them now, by what the system offers: it waits until
+ *	they are written, and does not free what would have to be written once more.
  */
 struct umem_pageout_options {
 	size_t size;
@@ -199,7 +200,10 @@ struct umem_pageout {
  * @options: NULL for all of it.
  *
  * Only what is resident and can go is advised, in batches, so that the target
- * is never held up for long. Content is never lost; what cannot go stays.
+ * is never held up for long. Content is never lost; what cannot go stays. Pages of
+ * files are left to the kernel. What this process has mapped of the target's shared
+ * memory would keep it in: it is taken out of our page table, and comes back there when
+ * it is touched. Such a mapping may not be replaced by another thread meanwhile.
  *
  * Return: 0, also when everything was refused; UMEM_GONE; -ENOTSUP: there is no
  * swap at all; -ENOENT: nothing of the ranges is mapped; -EPERM: needs
@@ -213,7 +217,10 @@ UMEM_API int umem_pageout(struct umem_target *target,
  * umem_pagein - bring swapped memory of a target back, before it is needed.
  *
  * Reads ahead from the devices (MADV_WILLNEED), then touches each page once, so
- * that it is mapped and not the first to go again. Return: as umem_pageout().
+ * that it is mapped and not the first to go again. What is not there is not touched.
+ * Of the result, what is said of freed memory is empty.
+ *
+ * Return: 0, also without swap; UMEM_GONE; -ENOENT; -EPERM, -EACCES; -ENOMEM.
  */
 UMEM_API int umem_pagein(struct umem_target *target,
 	const struct umem_pageout_options *options, struct umem_pageout *ret_result,

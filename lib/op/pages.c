@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Where single pages of a mapping are.
+ * Single pages of a target in batches, and where each of them is.
  *
  * Theory of operation
  *
@@ -13,15 +13,13 @@
  *
  * Words cost 32 ns each and a call some 800, so pages that lie close are read together.
  */
-#include "lib/op/pageout_look.h"
+#include "lib/op/pages.h"
 
 #include <errno.h>
 #include <fcntl.h>
 
 #include "lib/base/attr.h"
 #include "lib/kern/filecache.h"
-#include "lib/kern/pagemap.h"
-#include "lib/mem/pageset.h"
 
 /* Pages that are closer than this are read together. */
 #define JOIN_BYTES (24 * UMEM_PAGE_BYTES)
@@ -29,12 +27,12 @@
 /* The last swap type that can be an area (see lib/mem/residency_table.c). */
 #define LAST_AREA 22u
 
-#define FRAME_MASK (UMEM_PM_SOFT_DIRTY - 1)
-
-void umem_page_view_open(const struct umem_target *target, const struct umem_region *region,
+/* Get ready for pages of @region. What cannot be opened is not seen. */
+static void open_view(const struct umem_target *target, const struct umem_region *region,
 	struct umem_page_view *ret_view)
 {
 	struct umem_page_view view = {
+		.region = region,
 		.pagemap_fd = target->pagemap_fd,
 		.object = { .fd = -1, .uffd = -1 },
 		.shared = region->kind == UMEM_KIND_SHMEM,
@@ -56,13 +54,6 @@ void umem_page_view_open(const struct umem_target *target, const struct umem_reg
 	*ret_view = view;
 }
 
-void umem_page_view_close(struct umem_page_view *view)
-{
-	if (view->has_object)
-		umem_object_close(&view->object);
-	*view = (struct umem_page_view){ .pagemap_fd = -1 };
-}
-
 static enum umem_place place_of(const struct umem_page_view *view, uint64_t word)
 {
 	enum umem_place none = view->shared ? UMEM_PLACE_UNSEEN : UMEM_PLACE_NOWHERE;
@@ -74,14 +65,14 @@ static enum umem_place place_of(const struct umem_page_view *view, uint64_t word
 	if (!(word & UMEM_PM_SWAPPED))
 		return none;
 	/* A type of 0 with no offset is one that is hidden: no page is at the head of an area. */
-	if ((word & FRAME_MASK) == 0)
+	if ((word & UMEM_FRAME_MASK) == 0)
 		return view->shared ? UMEM_PLACE_UNSEEN : UMEM_PLACE_OUT;
 	if (UMEM_PM_SWAP_TYPE(word) == UMEM_PM_MARKER_TYPE)
 		return none;
 	return UMEM_PM_SWAP_TYPE(word) > LAST_AREA ? UMEM_PLACE_MAPPED : UMEM_PLACE_OUT;
 }
 
-int umem_page_view_words(struct umem_page_view *view, struct umem_page_batch *batch)
+int umem_pages_words(struct umem_page_view *view, struct umem_page_batch *batch)
 {
 	for (size_t i = 0; i < batch->n;) {
 		uint64_t words[UMEM_BATCH_PAGES];
@@ -128,10 +119,10 @@ static int note_state(void *user, uint64_t start, uint64_t end, enum umem_state 
 	return 0;
 }
 
-int umem_page_view_look(struct umem_page_view *view, struct umem_page_batch *batch)
+int umem_pages_look(struct umem_page_view *view, struct umem_page_batch *batch)
 {
 	struct answer answer = { .batch = batch };
-	int r = umem_page_view_words(view, batch);
+	int r = umem_pages_words(view, batch);
 
 	if (r != 0 || !view->has_object)
 		return r;
@@ -151,6 +142,61 @@ int umem_page_view_look(struct umem_page_view *view, struct umem_page_batch *bat
 			view->shift, &walk);
 		if (r == 0)
 			r = umem_walk_end(&walk);
+	}
+	return r;
+}
+
+static int hand_on(const struct umem_pages *pages, struct umem_page_view *view)
+{
+	int r = pages->batch->n ? pages->work(pages->user, view, pages->batch) : 0;
+
+	pages->batch->n = 0;
+	return r;
+}
+
+/* The pages from the first run of @iter on that lie before @end. */
+static int each_batch(const struct umem_pages *pages, struct umem_pageset_iter *iter,
+	struct umem_range run, uint64_t end, struct umem_page_view *view)
+{
+	struct umem_page_batch *batch = pages->batch;
+	bool more = true;
+	int r = 0;
+
+	batch->n = 0;
+	while (more && run.start < end && r == 0) {
+		uint64_t stop = umem_min_u64(run.end, end);
+
+		for (uint64_t at = run.start; at < stop && r == 0; at += UMEM_PAGE_BYTES) {
+			batch->addr[batch->n++] = at;
+			if (batch->n == UMEM_BATCH_PAGES || (pages->limit_bytes &&
+				batch->n * UMEM_PAGE_BYTES >= *pages->limit_bytes))
+				r = hand_on(pages, view);
+		}
+		more = umem_pageset_next(iter, &run);
+	}
+	return r == 0 ? hand_on(pages, view) : r;
+}
+
+int umem_pages_each(const struct umem_pages *pages, struct umem_pageset *set)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < pages->map->n && r == 0; i++) {
+		const struct umem_residency_region *about = &pages->map->v[i];
+		struct umem_pageset_iter iter;
+		struct umem_page_view view;
+		struct umem_range run;
+
+		r = umem_pageset_walk_from(set, about->start, &iter);
+		if (r < 0)
+			return r;
+		if (umem_pageset_next(&iter, &run) && run.start < about->end) {
+			open_view(pages->target, umem_residency_region_at(pages->map, i), &view);
+			r = each_batch(pages, &iter, run, about->end, &view);
+			if (view.has_object)
+				umem_object_close(&view.object);
+		}
+		umem_pageset_walk_end(&iter);
 	}
 	return r;
 }
