@@ -83,8 +83,8 @@ static struct umem_json *json_sharers(const struct umem_survey *survey,
 {
 	struct umem_json *list = umem_json_array();
 
-	for (size_t i = 0; i < survey->n_sharers; i++) {
-		const struct umem_survey_sharer *s = &survey->sharers[i];
+	for (size_t i = 0; i < survey->sharers.n; i++) {
+		const struct umem_survey_sharer *s = &survey->sharers.v[i];
 		struct umem_json *item;
 
 		if (!umem_ranges_overlaps(&s->mapped, g->start, g->end))
@@ -144,8 +144,8 @@ static int print_total_json(const struct umem_survey *survey, const struct total
 	umem_json_set_u64(line, "resident_bytes", t->resident_bytes);
 	umem_json_set_u64(line, "swapped_bytes", t->swapped_bytes);
 	set_known(line, "pinned_bytes", !survey->pins_hidden, t->pinned_bytes);
-	umem_json_set_u64(line, "sharers", survey->n_sharers);
-	umem_json_set_u64(line, "hidden_processes", survey->n_hidden);
+	umem_json_set_u64(line, "sharers", survey->sharers.n);
+	umem_json_set_u64(line, "hidden_processes", survey->sharers.n_hidden);
 	return umem_json_write_consume(stdout, line);
 }
 
@@ -169,8 +169,8 @@ static void print_sharers(const struct umem_survey *survey, const struct umem_re
 	size_t writers = 0, readers = 0, at = 0;
 	char text[512], name[64];
 
-	for (size_t i = 0; i < survey->n_sharers; i++) {
-		const struct umem_survey_sharer *s = &survey->sharers[i];
+	for (size_t i = 0; i < survey->sharers.n; i++) {
+		const struct umem_survey_sharer *s = &survey->sharers.v[i];
 
 		if (!umem_ranges_overlaps(&s->mapped, g->start, g->end))
 			continue;
@@ -231,10 +231,10 @@ static void print_total_table(const struct umem_survey *survey, const struct tot
 		puts("  some memory is pinned, nobody tells where (see umemctl doctor --pid)");
 	if (survey->pins_hidden)
 		puts("  who has memory pinned may not be looked at (needs CAP_SYS_PTRACE)");
-	if (survey->n_hidden)
+	if (survey->sharers.n_hidden)
 		printf("  who else maps shared memory is not fully known: %" PRIu64 " process%s\n"
-		       "  may not be looked at\n", survey->n_hidden,
-			survey->n_hidden == 1 ? "" : "es");
+		       "  may not be looked at\n", survey->sharers.n_hidden,
+			survey->sharers.n_hidden == 1 ? "" : "es");
 }
 
 static bool same_headline(const struct umem_region *a, const struct umem_region *b)

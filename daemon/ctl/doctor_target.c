@@ -86,8 +86,8 @@ int doctor_target_examine(struct umem_survey *survey, const struct umem_feats *f
 				"pinned, may be written without a fault: %s (%s)",
 				umem_pin_kind_name(survey->pins.v[i].kind),
 				survey->pins.v[i].what);
-	for (size_t i = 0; i < survey->n_sharers && r == 0; i++) {
-		const struct umem_survey_sharer *s = &survey->sharers[i];
+	for (size_t i = 0; i < survey->sharers.n && r == 0; i++) {
+		const struct umem_survey_sharer *s = &survey->sharers.v[i];
 
 		for (size_t k = 0; k < s->written.n && r == 0; k++)
 			r = umem_reasons_add(&t->why, s->written.v[k].start,
@@ -221,15 +221,15 @@ int doctor_target_json(const struct doctor_target *target)
 	umem_json_set_text(line, "name", survey->comm);
 	umem_json_set_bool(line, "attachable", !doctor_target_blocked(target));
 	umem_json_set_consume(line, "obstacles", json_obstacles(&target->obstacles));
-	umem_json_set_u64(line, "hidden_processes", survey->n_hidden);
+	umem_json_set_u64(line, "hidden_processes", survey->sharers.n_hidden);
 	r = umem_json_write_consume(stdout, line);
 	sum(survey, &sums);
 	for (size_t i = 0; i < sums.n && r == 0; i++)
 		r = kind_json(&sums.v[i]);
 	if (r == 0)
 		r = each_unseen(survey, unseen_json);
-	for (size_t i = 0; i < survey->n_sharers && r == 0; i++)
-		r = sharer_json(&survey->sharers[i]);
+	for (size_t i = 0; i < survey->sharers.n && r == 0; i++)
+		r = sharer_json(&survey->sharers.v[i]);
 	return r;
 }
 
@@ -254,8 +254,8 @@ static void sharers_table(const struct umem_survey *survey)
 	size_t readers = 0;
 
 	puts("Who shares its memory");
-	for (size_t i = 0; i < survey->n_sharers; i++) {
-		const struct umem_survey_sharer *s = &survey->sharers[i];
+	for (size_t i = 0; i < survey->sharers.n; i++) {
+		const struct umem_survey_sharer *s = &survey->sharers.v[i];
 
 		if (s->written.n == 0) {
 			readers++;
@@ -270,10 +270,10 @@ static void sharers_table(const struct umem_survey *survey)
 	if (readers)
 		printf("  %zu process%s map%s parts of it, but cannot write\n", readers,
 			readers == 1 ? "" : "es", readers == 1 ? "s" : "");
-	if (survey->n_hidden)
+	if (survey->sharers.n_hidden)
 		printf("  not known: %" PRIu64 " process%s may not be looked at\n",
-			survey->n_hidden, survey->n_hidden == 1 ? "" : "es");
-	else if (survey->n_sharers == 0)
+			survey->sharers.n_hidden, survey->sharers.n_hidden == 1 ? "" : "es");
+	else if (survey->sharers.n == 0)
 		puts("  nobody");
 }
 

@@ -13,72 +13,13 @@ struct umem_survey *umem_survey_free(struct umem_survey *survey)
 {
 	if (!survey)
 		return NULL;
-	for (size_t i = 0; i < survey->n_sharers; i++) {
-		umem_ranges_deinit(&survey->sharers[i].mapped);
-		umem_ranges_deinit(&survey->sharers[i].written);
-	}
-	free(survey->sharers);
+	umem_survey_sharers_deinit(&survey->sharers);
 	umem_ranges_deinit(&survey->pinned);
 	umem_pins_deinit(&survey->pins);
 	umem_smaps_deinit(&survey->smaps);
 	umem_target_free(survey->target);
 	free(survey);
 	return NULL;
-}
-
-static int copy_ranges(const struct umem_ranges *from, struct umem_ranges *ret_copy)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < from->n && r == 0; i++)
-		r = umem_ranges_add(ret_copy, from->v[i].start, from->v[i].end);
-	return r;
-}
-
-static int add_sharer(struct umem_survey *survey, const struct umem_mapper *mapper)
-{
-	struct umem_survey_sharer *s;
-	int r;
-
-	if (survey->n_sharers == survey->sharers_room) {
-		size_t room = survey->sharers_room ? survey->sharers_room * 2 : 16;
-		struct umem_survey_sharer *v = reallocarray(survey->sharers, room, sizeof(*v));
-
-		if (!v)
-			return -ENOMEM;
-		survey->sharers = v;
-		survey->sharers_room = room;
-	}
-	s = &survey->sharers[survey->n_sharers++];
-	*s = (struct umem_survey_sharer){ .pid = mapper->pid };
-	memcpy(s->comm, mapper->stat.comm, sizeof(s->comm));
-	r = copy_ranges(&mapper->mapped, &s->mapped);
-	return r < 0 ? r : copy_ranges(&mapper->written, &s->written);
-}
-
-static int by_pid(const void *a, const void *b)
-{
-	const struct umem_survey_sharer *x = a, *y = b;
-
-	return (x->pid > y->pid) - (x->pid < y->pid);
-}
-
-static int find_sharers(struct umem_survey *survey)
-{
-	UMEM_CLEANUP(umem_mappers_deinit) struct umem_mappers mappers = { 0 };
-	const struct umem_mapper *mapper;
-	int r = umem_mappers_begin(&mappers, survey->target, NULL);
-
-	while (r == 0) {
-		r = umem_mappers_next(&mappers, NULL, NULL, &mapper);
-		if (r <= 0)
-			break;
-		r = add_sharer(survey, mapper);
-	}
-	survey->n_hidden = mappers.n_hidden;
-	if (survey->n_sharers)
-		qsort(survey->sharers, survey->n_sharers, sizeof(survey->sharers[0]), by_pid);
-	return r;
 }
 
 static int find_pins(struct umem_survey *survey, struct umem_note *note)
@@ -120,7 +61,7 @@ static int look(struct umem_survey *survey, struct umem_note *note)
 	r = umem_resident_read(survey->target, &survey->smaps, note);
 	if (r == 0)
 		r = find_pins(survey, note);
-	return r == 0 ? find_sharers(survey) : r;
+	return r == 0 ? umem_survey_sharers_find(survey->target, &survey->sharers) : r;
 }
 
 int umem_survey_new(int pid, const struct umem_attach_options *options,

@@ -14,22 +14,9 @@
 #include <stdint.h>
 
 #include "lib/kern/pins.h"
-#include "lib/mem/mappers.h"
 #include "lib/mem/resident.h"
 #include "lib/mem/target.h"
-
-/**
- * struct umem_survey_sharer - another process that maps its shared memory.
- * @pid: its id.
- * @comm: its name; any bytes.
- * @mapped, @written: as in struct umem_mapper.
- */
-struct umem_survey_sharer {
-	int pid;
-	char comm[64];
-	struct umem_ranges mapped;
-	struct umem_ranges written;
-};
+#include "lib/op/survey_sharers.h"
 
 /**
  * struct umem_survey - what was seen.
@@ -39,8 +26,7 @@ struct umem_survey_sharer {
  * @pins: who can write its memory without a fault.
  * @pins_hidden: they may not be looked at, @pins is empty.
  * @pinned: the ranges that are known to be pinned, in whole pages.
- * @sharers, @n_sharers, @sharers_room: other mappers.
- * @n_hidden: processes that may map its memory and may not be looked at.
+ * @sharers: other mappers of its shared memory.
  */
 struct umem_survey {
 	struct umem_target *target;
@@ -49,10 +35,7 @@ struct umem_survey {
 	struct umem_pins pins;
 	bool pins_hidden;
 	struct umem_ranges pinned;
-	struct umem_survey_sharer *sharers;
-	size_t n_sharers;
-	size_t sharers_room;
-	uint64_t n_hidden;
+	struct umem_survey_sharers sharers;
 };
 
 /**
