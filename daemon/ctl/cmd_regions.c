@@ -5,20 +5,18 @@
 #include <string.h>
 
 #include "daemon/ctl/ctl.h"
+#include "daemon/ctl/table.h"
 #include "lib/mem/pageset.h"
 #include "lib/op/survey.h"
 
 #define VERB "regions"
-
-/* More reasons than there are; a region's reason is a footnote. */
-#define MAX_REASONS 16
 
 /* Writers of a region that are named. */
 #define MAX_WRITERS 4
 
 /**
  * struct total - sums over all regions.
- * @reasons, @reason_bytes, @reason_regions, @n_reasons: why not trackable.
+ * @reasons: why not trackable.
  */
 struct total {
 	uint64_t regions;
@@ -27,10 +25,7 @@ struct total {
 	uint64_t resident_bytes;
 	uint64_t swapped_bytes;
 	uint64_t pinned_bytes;
-	const char *reasons[MAX_REASONS];
-	uint64_t reason_bytes[MAX_REASONS];
-	uint64_t reason_regions[MAX_REASONS];
-	size_t n_reasons;
+	struct ctl_footnotes reasons;
 };
 
 static void print_help(void)
@@ -41,12 +36,11 @@ static void print_help(void)
 	     "the same memory. The process is not stopped and nothing is brought in.");
 }
 
-/* Return: 1 + the index of its reason, or 0 for trackable. */
+/* Return: the number of its reason, or 0 for trackable. */
 static size_t count(struct total *t, const struct umem_region *g,
 	const struct umem_resident *in, uint64_t pinned_bytes)
 {
 	uint64_t bytes = g->end - g->start;
-	size_t i = 0;
 
 	t->regions++;
 	t->bytes += bytes;
@@ -57,15 +51,7 @@ static size_t count(struct total *t, const struct umem_region *g,
 		t->trackable_bytes += bytes;
 		return 0;
 	}
-	while (i < t->n_reasons && strcmp(t->reasons[i], in->untrackable) != 0)
-		i++;
-	if (i == MAX_REASONS)
-		return i;
-	if (i == t->n_reasons)
-		t->reasons[t->n_reasons++] = in->untrackable;
-	t->reason_bytes[i] += bytes;
-	t->reason_regions[i]++;
-	return i + 1;
+	return ctl_footnotes_add(&t->reasons, in->untrackable, bytes);
 }
 
 static const char *prot_text(char buf[5], uint32_t flags)
@@ -149,20 +135,6 @@ static int print_total_json(const struct umem_survey *survey, const struct total
 	return umem_json_write_consume(stdout, line);
 }
 
-/* A group of neighbours that show the same thing has one headline. */
-static void print_headline(const struct umem_region *g, const struct umem_resident *in)
-{
-	char size[16], name[4200];
-	int width = ctl_width(), column = printf("%s", umem_kind_name(g->kind));
-
-	if (in->page_size_bytes > UMEM_PAGE_BYTES)
-		column += printf(", pages of %s", ctl_size(size, in->page_size_bytes));
-	if (g->name[0])
-		printf(" %s", ctl_clean(name, sizeof(name), g->name,
-				      width ? width - column - 1 : 0));
-	putchar('\n');
-}
-
 /* Writers by name, readers by number. */
 static void print_sharers(const struct umem_survey *survey, const struct umem_region *g)
 {
@@ -213,7 +185,7 @@ static void print_region_table(const struct umem_survey *survey, const struct um
 
 static void print_total_table(const struct umem_survey *survey, const struct total *t)
 {
-	char text[16], line[256];
+	char text[16];
 
 	printf("%-30s", "total");
 	printf(" %9s", ctl_size(text, t->bytes));
@@ -221,12 +193,7 @@ static void print_total_table(const struct umem_survey *survey, const struct tot
 	printf(" %7s", ctl_size(text, t->swapped_bytes));
 	printf(" %6s", survey->pins_hidden ? "?" : ctl_size(text, t->pinned_bytes));
 	printf("  %s\n", ctl_size(text, t->trackable_bytes));
-	for (size_t i = 0; i < t->n_reasons; i++) {
-		snprintf(line, sizeof(line), "not trackable, %" PRIu64 " region%s, %s: %s",
-			t->reason_regions[i], t->reason_regions[i] == 1 ? "" : "s",
-			ctl_size(text, t->reason_bytes[i]), t->reasons[i]);
-		ctl_wrap(line, printf("  [%zu] ", i + 1), 6);
-	}
+	ctl_footnotes_print(&t->reasons, "not trackable");
 	if (survey->pins.n > 0 && survey->pinned.n == 0)
 		puts("  some memory is pinned, nobody tells where (see umemctl doctor --pid)");
 	if (survey->pins_hidden)
@@ -237,15 +204,10 @@ static void print_total_table(const struct umem_survey *survey, const struct tot
 			survey->sharers.n_hidden == 1 ? "" : "es");
 }
 
-static bool same_headline(const struct umem_region *a, const struct umem_region *b)
-{
-	return a->kind == b->kind && a->page_size_bytes == b->page_size_bytes &&
-		strcmp(a->name, b->name) == 0;
-}
-
 static int print_all(const struct umem_survey *survey, bool json)
 {
 	const struct umem_space *space = &survey->target->space;
+	struct ctl_headline above = { 0 };
 	struct total total = { 0 };
 	int r = 0;
 
@@ -256,13 +218,17 @@ static int print_all(const struct umem_survey *survey, bool json)
 		const struct umem_region *g = &space->v[i];
 		struct umem_resident in = umem_resident_of(&survey->smaps, g);
 		size_t reason = count(&total, g, &in, umem_survey_pinned(survey, g));
+		struct ctl_headline headline;
 
 		if (json) {
 			r = print_region_json(survey, g, &in);
 			continue;
 		}
-		if (i == 0 || !same_headline(&space->v[i - 1], g))
-			print_headline(g, &in);
+		headline = (struct ctl_headline){ umem_kind_name(g->kind), in.page_size_bytes,
+			g->name };
+		if (i == 0 || !ctl_headline_same(&above, &headline))
+			ctl_headline_print(&headline);
+		above = headline;
 		print_region_table(survey, g, &in, reason);
 	}
 	if (r == 0 && json)
