@@ -11,20 +11,24 @@
 
 #define VERB "regions"
 
+#define WHY_CHANGED "it changed while it was looked at"
+
 /* Writers of a region that are named. */
 #define MAX_WRITERS 4
 
 /**
  * struct total - sums over all regions.
+ * @pages: where they are.
+ * @changed: a mapping changed while we looked, and is not in @pages.
  * @reasons: why not trackable.
  */
 struct total {
 	uint64_t regions;
 	uint64_t bytes;
 	uint64_t trackable_bytes;
-	uint64_t resident_bytes;
-	uint64_t swapped_bytes;
 	uint64_t pinned_bytes;
+	struct ctl_sums pages;
+	bool changed;
 	struct ctl_footnotes reasons;
 };
 
@@ -36,22 +40,48 @@ static void print_help(void)
 	     "the same memory. The process is not stopped and nothing is brought in.");
 }
 
-/* Return: the number of its reason, or 0 for trackable. */
-static size_t count(struct total *t, const struct umem_region *g,
-	const struct umem_resident *in, uint64_t pinned_bytes)
+/**
+ * struct row - a mapping, and what is said of it.
+ * @in: where its pages are; NULL for none, or when it changed meanwhile.
+ * @pinned_bytes: of it.
+ * @untrackable: why, or NULL.
+ * @reason: number of the footnote that says so, or 0.
+ */
+struct row {
+	const struct umem_region *region;
+	const struct umem_residency_region *in;
+	uint64_t page_size_bytes;
+	uint64_t pinned_bytes;
+	const char *untrackable;
+	size_t reason;
+};
+
+static struct row row_of(const struct umem_survey *survey, const struct umem_region *g)
 {
-	uint64_t bytes = g->end - g->start;
+	return (struct row){
+		.region = g,
+		.in = umem_survey_has_pages(g) ? umem_survey_pages(survey, g) : NULL,
+		.page_size_bytes = umem_survey_page_size(survey, g),
+		.pinned_bytes = umem_survey_pinned(survey, g),
+		.untrackable = umem_survey_untrackable(survey, g),
+	};
+}
+
+static void count(struct total *t, struct row *row)
+{
+	uint64_t bytes = row->region->end - row->region->start;
 
 	t->regions++;
 	t->bytes += bytes;
-	t->resident_bytes += in->resident_bytes;
-	t->swapped_bytes += in->swapped_bytes;
-	t->pinned_bytes += pinned_bytes;
-	if (!in->untrackable) {
+	t->pinned_bytes += row->pinned_bytes;
+	if (row->in)
+		ctl_sums_add(&t->pages, row->in);
+	else if (umem_survey_has_pages(row->region))
+		t->changed = true;
+	if (row->untrackable)
+		row->reason = ctl_footnotes_add(&t->reasons, row->untrackable, bytes);
+	else
 		t->trackable_bytes += bytes;
-		return 0;
-	}
-	return ctl_footnotes_add(&t->reasons, in->untrackable, bytes);
 }
 
 static const char *prot_text(char buf[5], uint32_t flags)
@@ -85,17 +115,28 @@ static struct umem_json *json_sharers(const struct umem_survey *survey,
 	return list;
 }
 
-static void set_known(struct umem_json *object, const char *key, bool known, uint64_t value)
+/* Where its pages are, and whether that is exact. */
+static void set_pages(struct umem_json *line, const struct row *row)
 {
-	if (known)
-		umem_json_set_u64(object, key, value);
+	const struct umem_residency_region *in = row->in;
+
+	ctl_json_states(line, in ? in->bytes : NULL);
+	ctl_json_known(line, "swapped_io_bytes", in && in->io_known, in ? in->io_bytes : 0);
+	if (!umem_survey_has_pages(row->region)) {
+		umem_json_set_null(line, "exact");
+		umem_json_set_null(line, "inexact");
+		return;
+	}
+	umem_json_set_bool(line, "exact", in && in->exact);
+	if (in && in->exact)
+		umem_json_set_null(line, "inexact");
 	else
-		umem_json_set_null(object, key);
+		umem_json_set_text(line, "inexact", in ? in->reason : WHY_CHANGED);
 }
 
-static int print_region_json(const struct umem_survey *survey, const struct umem_region *g,
-	const struct umem_resident *in)
+static int print_region_json(const struct umem_survey *survey, const struct row *row)
 {
+	const struct umem_region *g = row->region;
 	struct umem_json *line = umem_json_object();
 	char prot[5];
 
@@ -105,15 +146,14 @@ static int print_region_json(const struct umem_survey *survey, const struct umem
 	umem_json_set_text(line, "kind", umem_kind_name(g->kind));
 	umem_json_set_text(line, "path", g->name);
 	umem_json_set_text(line, "prot", prot_text(prot, g->vma_flags));
-	umem_json_set_u64(line, "page_size_bytes", in->page_size_bytes);
-	umem_json_set_bool(line, "trackable", !in->untrackable);
-	if (in->untrackable)
-		umem_json_set_text(line, "reason", in->untrackable);
+	umem_json_set_u64(line, "page_size_bytes", row->page_size_bytes);
+	umem_json_set_bool(line, "trackable", !row->untrackable);
+	if (row->untrackable)
+		umem_json_set_text(line, "reason", row->untrackable);
 	else
 		umem_json_set_null(line, "reason");
-	set_known(line, "resident_bytes", in->known, in->resident_bytes);
-	set_known(line, "swapped_bytes", in->known, in->swapped_bytes);
-	set_known(line, "pinned_bytes", !survey->pins_hidden, umem_survey_pinned(survey, g));
+	set_pages(line, row);
+	ctl_json_known(line, "pinned_bytes", !survey->pins_hidden, row->pinned_bytes);
 	umem_json_set_consume(line, "sharers", json_sharers(survey, g));
 	return umem_json_write_consume(stdout, line);
 }
@@ -127,9 +167,10 @@ static int print_total_json(const struct umem_survey *survey, const struct total
 	umem_json_set_u64(line, "regions", t->regions);
 	umem_json_set_u64(line, "bytes", t->bytes);
 	umem_json_set_u64(line, "trackable_bytes", t->trackable_bytes);
-	umem_json_set_u64(line, "resident_bytes", t->resident_bytes);
-	umem_json_set_u64(line, "swapped_bytes", t->swapped_bytes);
-	set_known(line, "pinned_bytes", !survey->pins_hidden, t->pinned_bytes);
+	ctl_json_states(line, t->pages.bytes);
+	ctl_json_known(line, "swapped_io_bytes", !t->pages.io_unknown, t->pages.io_bytes);
+	umem_json_set_bool(line, "exact", !t->changed && t->pages.inexact.n == 0);
+	ctl_json_known(line, "pinned_bytes", !survey->pins_hidden, t->pinned_bytes);
 	umem_json_set_u64(line, "sharers", survey->sharers.n);
 	umem_json_set_u64(line, "hidden_processes", survey->sharers.n_hidden);
 	return umem_json_write_consume(stdout, line);
@@ -165,19 +206,33 @@ static void print_sharers(const struct umem_survey *survey, const struct umem_re
 	}
 }
 
-static void print_region_table(const struct umem_survey *survey, const struct umem_region *g,
-	const struct umem_resident *in, size_t reason)
+/* A size in a column; what is not exact has a mark. */
+static void print_state(const struct row *row, enum umem_state state, int width)
 {
+	const struct umem_residency_region *in = row->in;
+	char size[16], text[24] = "-";
+
+	if (in)
+		snprintf(text, sizeof(text), "%s%s", in->exact ? "" : "~",
+			ctl_size(size, in->bytes[state]));
+	else if (umem_survey_has_pages(row->region))
+		snprintf(text, sizeof(text), "?");
+	printf(" %*s", width, text);
+}
+
+static void print_region_table(const struct umem_survey *survey, const struct row *row)
+{
+	const struct umem_region *g = row->region;
 	char prot[5], text[16];
 
 	printf("  %012" PRIx64 "-%012" PRIx64 " %s", g->start, g->end,
 		prot_text(prot, g->vma_flags));
 	printf(" %7s", ctl_size(text, g->end - g->start));
-	printf(" %8s", in->known ? ctl_size(text, in->resident_bytes) : "?");
-	printf(" %7s", in->known ? ctl_size(text, in->swapped_bytes) : "?");
-	printf(" %6s", survey->pins_hidden ? "?" : ctl_size(text, umem_survey_pinned(survey, g)));
-	if (reason)
-		printf("  no [%zu]\n", reason);
+	print_state(row, UMEM_STATE_RESIDENT, 8);
+	print_state(row, UMEM_STATE_SWAPPED, 7);
+	printf(" %6s", survey->pins_hidden ? "?" : ctl_size(text, row->pinned_bytes));
+	if (row->reason)
+		printf("  no [%zu]\n", row->reason);
 	else
 		printf("  yes\n");
 	print_sharers(survey, g);
@@ -189,11 +244,14 @@ static void print_total_table(const struct umem_survey *survey, const struct tot
 
 	printf("%-30s", "total");
 	printf(" %9s", ctl_size(text, t->bytes));
-	printf(" %8s", ctl_size(text, t->resident_bytes));
-	printf(" %7s", ctl_size(text, t->swapped_bytes));
+	printf(" %8s", ctl_size(text, t->pages.bytes[UMEM_STATE_RESIDENT]));
+	printf(" %7s", ctl_size(text, t->pages.bytes[UMEM_STATE_SWAPPED]));
 	printf(" %6s", survey->pins_hidden ? "?" : ctl_size(text, t->pinned_bytes));
 	printf("  %s\n", ctl_size(text, t->trackable_bytes));
-	ctl_footnotes_print(&t->reasons, "not trackable");
+	ctl_footnotes_print(&t->reasons, "not trackable", 0);
+	ctl_footnotes_print(&t->pages.inexact, "not exact", '~');
+	if (t->changed)
+		puts("  ?   changed while it was looked at");
 	if (survey->pins.n > 0 && survey->pinned.n == 0)
 		puts("  some memory is pinned, nobody tells where (see umemctl doctor --pid)");
 	if (survey->pins_hidden)
@@ -215,21 +273,19 @@ static int print_all(const struct umem_survey *survey, bool json)
 		printf("%-30s %9s %8s %7s %6s  %s\n", "  START        END          PROT", "SIZE",
 			"RESIDENT", "SWAPPED", "PINNED", "TRACKABLE");
 	for (size_t i = 0; i < space->n && r == 0; i++) {
-		const struct umem_region *g = &space->v[i];
-		struct umem_resident in = umem_resident_of(&survey->smaps, g);
-		size_t reason = count(&total, g, &in, umem_survey_pinned(survey, g));
-		struct ctl_headline headline;
+		struct row row = row_of(survey, &space->v[i]);
+		struct ctl_headline headline = { umem_kind_name(row.region->kind),
+			row.page_size_bytes, row.region->name };
 
+		count(&total, &row);
 		if (json) {
-			r = print_region_json(survey, g, &in);
+			r = print_region_json(survey, &row);
 			continue;
 		}
-		headline = (struct ctl_headline){ umem_kind_name(g->kind), in.page_size_bytes,
-			g->name };
 		if (i == 0 || !ctl_headline_same(&above, &headline))
 			ctl_headline_print(&headline);
 		above = headline;
-		print_region_table(survey, g, &in, reason);
+		print_region_table(survey, &row);
 	}
 	if (r == 0 && json)
 		r = print_total_json(survey, &total);
@@ -263,6 +319,8 @@ int cmd_regions(const struct ctl_options *options, int argc, char **argv)
 	if (r != CTL_DONE)
 		return r;
 	r = umem_survey_new(pid, &attach, &survey, &note);
+	if (r == 0)
+		r = umem_survey_pages_read(survey, &note);
 	if (r == 0)
 		r = print_all(survey, options->json);
 	return r == 0 ? CTL_DONE : ctl_ended(VERB, r, &note);

@@ -28,7 +28,7 @@ static void sum(const struct umem_survey *survey, struct kind_sums *ret_sums)
 	s->n = 0;
 	for (size_t i = 0; i < space->n; i++) {
 		const struct umem_region *g = &space->v[i];
-		const char *reason = umem_resident_of(&survey->smaps, g).untrackable;
+		const char *reason = umem_survey_untrackable(survey, g);
 		size_t k = 0;
 
 		/* Reasons are static texts: equal means the same. */
@@ -56,7 +56,7 @@ void doctor_target_deinit(struct doctor_target *target)
 /* What makes rounds incomplete in this region, as far as it can be foreseen. */
 static int examine_region(struct doctor_target *t, const struct umem_region *g, bool map_files)
 {
-	const char *reason = umem_resident_of(&t->survey->smaps, g).untrackable;
+	const char *reason = umem_survey_untrackable(t->survey, g);
 	bool own = g->kind != UMEM_KIND_KERNEL && g->kind != UMEM_KIND_KERNEL_SHARED;
 	bool read_only = umem_kind_shared(g->kind) && !(g->vma_flags & UMEM_VMA_WRITE);
 

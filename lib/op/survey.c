@@ -8,11 +8,13 @@
 
 #include "lib/base/note.h"
 #include "lib/mem/pageset.h"
+#include "lib/mem/trackable.h"
 
 struct umem_survey *umem_survey_free(struct umem_survey *survey)
 {
 	if (!survey)
 		return NULL;
+	umem_residency_free(survey->residency);
 	umem_survey_sharers_deinit(&survey->sharers);
 	umem_ranges_deinit(&survey->pinned);
 	umem_pins_deinit(&survey->pins);
@@ -58,9 +60,13 @@ static int look(struct umem_survey *survey, struct umem_note *note)
 	if (r < 0)
 		return r == -ENOENT || r == -ESRCH ? UMEM_GONE : r;
 	memcpy(survey->comm, stat.comm, sizeof(survey->comm));
-	r = umem_resident_read(survey->target, &survey->smaps, note);
-	if (r == 0)
-		r = find_pins(survey, note);
+	r = umem_smaps_read(survey->target->proc_fd, &survey->smaps);
+	if (r == -ENOENT || r == -ESRCH)
+		return UMEM_GONE;
+	if (r < 0)
+		return umem_note_set(note, r, 0, "reading /proc/%d/smaps: %s",
+			survey->target->pid, strerror(-r));
+	r = find_pins(survey, note);
 	return r == 0 ? umem_survey_sharers_find(survey->target, &survey->sharers) : r;
 }
 
@@ -83,6 +89,58 @@ int umem_survey_new(int pid, const struct umem_attach_options *options,
 		return r;
 	*ret_survey = UMEM_TAKE_PTR(survey);
 	return 0;
+}
+
+int umem_survey_pages_read(struct umem_survey *survey, struct umem_note *note)
+{
+	survey->residency = umem_residency_free(survey->residency);
+	return umem_residency_new(survey->target, NULL, &survey->residency, note);
+}
+
+bool umem_survey_has_pages(const struct umem_region *region)
+{
+	return region->kind != UMEM_KIND_KERNEL && region->kind != UMEM_KIND_KERNEL_SHARED &&
+		region->kind != UMEM_KIND_DEVICE;
+}
+
+const struct umem_residency_region *umem_survey_pages(const struct umem_survey *survey,
+	const struct umem_region *region)
+{
+	size_t low = 0, high;
+	const struct umem_residency_region *v = umem_residency_regions(survey->residency, &high);
+	size_t n = high;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (v[mid].start < region->start)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	if (low == n || v[low].start != region->start || v[low].end != region->end)
+		return NULL;
+	return &v[low];
+}
+
+static const struct umem_smap *smap_of(const struct umem_survey *survey,
+	const struct umem_region *region)
+{
+	return umem_smaps_find(&survey->smaps, region->start, region->end);
+}
+
+const char *umem_survey_untrackable(const struct umem_survey *survey,
+	const struct umem_region *region)
+{
+	return umem_region_untrackable(region, smap_of(survey, region));
+}
+
+uint64_t umem_survey_page_size(const struct umem_survey *survey,
+	const struct umem_region *region)
+{
+	const struct umem_smap *smap = smap_of(survey, region);
+
+	return smap && smap->page_size_bytes ? smap->page_size_bytes : region->page_size_bytes;
 }
 
 uint64_t umem_survey_pinned(const struct umem_survey *survey,

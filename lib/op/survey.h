@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A look at a process from outside: its regions and what is in memory of them,
- * what of it could be watched, who may write it unseen, who shares it.
+ * A look at a process from outside: its regions, what of it could be watched,
+ * who may write it unseen, who shares it, and where its pages are.
  *
  * Nothing is stopped, registered or brought in. It is a look at a process that
  * runs on: what it says was true a moment ago. One owner.
@@ -14,7 +14,8 @@
 #include <stdint.h>
 
 #include "lib/kern/pins.h"
-#include "lib/mem/resident.h"
+#include "lib/kern/smaps.h"
+#include "lib/mem/residency.h"
 #include "lib/mem/target.h"
 #include "lib/op/survey_sharers.h"
 
@@ -22,11 +23,12 @@
  * struct umem_survey - what was seen.
  * @target: the process; owned. Its space holds the regions.
  * @comm: its name; any bytes.
- * @smaps: for umem_resident_of().
+ * @smaps: the kernel's flags of its mappings.
  * @pins: who can write its memory without a fault.
  * @pins_hidden: they may not be looked at, @pins is empty.
  * @pinned: the ranges that are known to be pinned, in whole pages.
  * @sharers: other mappers of its shared memory.
+ * @residency: where its pages are, after umem_survey_pages_read().
  */
 struct umem_survey {
 	struct umem_target *target;
@@ -36,6 +38,7 @@ struct umem_survey {
 	bool pins_hidden;
 	struct umem_ranges pinned;
 	struct umem_survey_sharers sharers;
+	struct umem_residency *residency;
 };
 
 /**
@@ -54,6 +57,37 @@ int umem_survey_new(int pid, const struct umem_attach_options *options,
 struct umem_survey *umem_survey_free(struct umem_survey *survey);
 
 UMEM_DEFINE_CLEANUP(struct umem_survey, umem_survey_free)
+
+/**
+ * umem_survey_pages_read - look where its pages are. Apart from the rest, because it
+ * looks at every page.
+ *
+ * Return: 0, or as umem_residency_new().
+ */
+int umem_survey_pages_read(struct umem_survey *survey, struct umem_note *note);
+
+/**
+ * umem_survey_has_pages - are there pages of the program in @region? Not in what the
+ * kernel or a device lends it.
+ */
+bool umem_survey_has_pages(const struct umem_region *region);
+
+/**
+ * umem_survey_pages - where the pages of @region are.
+ *
+ * Return: NULL when umem_survey_has_pages() says no, and when the region changed
+ * while we looked.
+ */
+const struct umem_residency_region *umem_survey_pages(const struct umem_survey *survey,
+	const struct umem_region *region);
+
+/** umem_survey_untrackable - why @region could not be watched (static text), or NULL. */
+const char *umem_survey_untrackable(const struct umem_survey *survey,
+	const struct umem_region *region);
+
+/** umem_survey_page_size - granule in which @region is mapped. */
+uint64_t umem_survey_page_size(const struct umem_survey *survey,
+	const struct umem_region *region);
 
 /** umem_survey_pinned - bytes of @region that are known to be pinned. */
 uint64_t umem_survey_pinned(const struct umem_survey *survey,

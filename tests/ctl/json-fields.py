@@ -22,14 +22,18 @@ ROUND = {"event": TEXT, "round": NAT, "pid": NAT, "at_ns": NAT, "interval_ns": N
 RANGES = {**ROUND, "ranges": [{**RANGE, "why": TEXT}], "gone": [RANGE]}
 DONE = {"event": TEXT, "rounds": NAT}
 
+STATES = ("resident", "swapped", "zero", "untouched", "guard")
+BYTES = {state + "_bytes": NAT for state in STATES}
+
 SHARER = {"pid": NAT, "name": TEXT, "writes": BOOL}
 REGION = {"event": TEXT, "start": ADDR, "end": ADDR, "kind": TEXT, "path": TEXT, "prot": TEXT,
           "page_size_bytes": NAT, "trackable": BOOL, "reason": MAYBE + TEXT,
-          "resident_bytes": MAYBE + NAT, "swapped_bytes": MAYBE + NAT,
+          **{key: MAYBE + NAT for key in BYTES}, "swapped_io_bytes": MAYBE + NAT,
+          "exact": MAYBE + BOOL, "inexact": MAYBE + TEXT,
           "pinned_bytes": MAYBE + NAT, "sharers": [SHARER]}
 TOTAL = {"event": TEXT, "pid": NAT, "regions": NAT, "bytes": NAT, "trackable_bytes": NAT,
-         "resident_bytes": NAT, "swapped_bytes": NAT, "pinned_bytes": MAYBE + NAT,
-         "sharers": NAT, "hidden_processes": NAT}
+         **BYTES, "swapped_io_bytes": MAYBE + NAT, "exact": BOOL,
+         "pinned_bytes": MAYBE + NAT, "sharers": NAT, "hidden_processes": NAT}
 
 FEATURE = {"event": TEXT, "name": TEXT, "found": MAYBE + BOOL, "blind_spot": BOOL,
            "enables": TEXT, "how_to_get": TEXT, "detail": TEXT}
@@ -165,6 +169,19 @@ def sharers(place):
             check([(s["pid"], s["writes"]) for s in mine["sharers"]] == [(v.tid, True)], mine)
 
 
+def region_pages(line):
+    """Each byte of a mapping is in one state, or it is said why that is not known."""
+    got = [line[key] for key in BYTES]
+    if line["kind"] in ("kernel", "kernel-shared", "device"):
+        check(got == 5 * [None] and line["exact"] is None and line["inexact"] is None, line)
+        return
+    check((line["inexact"] is None) == (line["exact"] is True), line)
+    if got != 5 * [None]:
+        check(sum(got) == int(line["end"], 16) - int(line["start"], 16), line)
+        io = line["swapped_io_bytes"]
+        check(io is None or io <= line["swapped_bytes"], line)
+
+
 def regions(place):
     with Victim(place, "shared") as v:
         done = place.run("--json", "regions", str(v.pid))
@@ -173,15 +190,18 @@ def regions(place):
         for line in lines[:-1]:
             fits(line, REGION, "region")
             check((line["reason"] is None) == line["trackable"], line)
+            region_pages(line)
         total = lines[-1]
         fits(total, TOTAL, "total")
         check(total["regions"] == len(lines) - 1, total)
-        for key in ("resident_bytes", "swapped_bytes", "pinned_bytes"):
+        for key in (*BYTES, "pinned_bytes"):
             check(total[key] == sum(x[key] or 0 for x in lines[:-1]), key, total)
+        check(total["exact"] == all(x["exact"] is not False for x in lines[:-1]), total)
         start, end = (int(x, 16) for x in v.region.split("-"))
         mine = [x for x in lines[:-1] if int(x["start"], 16) == start][0]
         check(mine["kind"] == "shmem" and mine["prot"] == "rw-s" and mine["trackable"], mine)
-        check(mine["resident_bytes"] == end - start, mine)
+        check(mine["resident_bytes"] + mine["swapped_bytes"] == end - start, mine)
+        check(mine["exact"], mine)
         v.unharmed()
 
 

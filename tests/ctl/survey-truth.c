@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * What a survey says of this very process, against what is true: trackable is
- * what a userfaultfd can be registered on, resident and swapped is what was
- * made so, pinned is what was pinned; and looking brings nothing in.
+ * what a userfaultfd can be registered on, each page is in the state that it was
+ * brought to, pinned is what was pinned; and looking brings nothing in.
  */
 #include <fcntl.h>
 #include <linux/aio_abi.h>
@@ -33,20 +33,43 @@ static struct umem_survey *survey(void)
 	return s;
 }
 
-/* What a fresh survey says of the mapping at @at. */
-static struct umem_resident resident_of(const void *at, uint64_t *ret_pinned)
+/* What a fresh survey says of one mapping. */
+struct told {
+	uint64_t resident;
+	uint64_t swapped;
+	uint64_t zero;
+	uint64_t untouched;
+	uint64_t guard;
+	uint64_t page_size;
+	uint64_t pinned;
+	const char *untrackable;
+};
+
+static struct told told_of(const void *at)
 {
 	struct umem_survey *s = survey();
 	const struct umem_region *g = umem_space_find(&s->target->space, (uintptr_t)at);
-	struct umem_resident in;
+	const struct umem_residency_region *in;
+	struct told told;
 
 	T_CHECK(g && g->start == (uintptr_t)at);
-	in = umem_resident_of(&s->smaps, g);
-	T_CHECK(in.known);
-	if (ret_pinned)
-		*ret_pinned = umem_survey_pinned(s, g);
+	T_OK(umem_survey_pages_read(s, NULL));
+	in = umem_survey_pages(s, g);
+	T_CHECK(in && in->exact && !in->reason, "%s", in ? in->reason : "gone");
+	told = (struct told){
+		.resident = in->bytes[UMEM_STATE_RESIDENT] / K_PAGE,
+		.swapped = in->bytes[UMEM_STATE_SWAPPED] / K_PAGE,
+		.zero = in->bytes[UMEM_STATE_ZERO] / K_PAGE,
+		.untouched = in->bytes[UMEM_STATE_UNTOUCHED] / K_PAGE,
+		.guard = in->bytes[UMEM_STATE_GUARD] / K_PAGE,
+		.page_size = umem_survey_page_size(s, g),
+		.pinned = umem_survey_pinned(s, g) / K_PAGE,
+		.untrackable = umem_survey_untrackable(s, g),
+	};
+	T_CHECK(told.resident + told.swapped + told.zero + told.untouched + told.guard ==
+		(g->end - g->start) / K_PAGE);
 	umem_survey_free(s);
-	return in;
+	return told;
 }
 
 static void map_oddities(void)
@@ -102,17 +125,17 @@ static void trackable(int uffd)
 	s = survey();
 	for (size_t i = 0; i < s->target->space.n; i++) {
 		const struct umem_region *g = &s->target->space.v[i];
-		struct umem_resident in = umem_resident_of(&s->smaps, g);
+		const char *untrackable = umem_survey_untrackable(s, g);
 		int r;
 
-		if (!in.known)
+		if (!umem_smaps_find(&s->smaps, g->start, g->end))
 			continue; /* the heap, which grew for the survey itself */
 		r = umem_uffd_register(uffd, g->start, g->end, UFFDIO_REGISTER_MODE_WP);
 		if (r == 0)
 			T_OK(umem_uffd_unregister(uffd, g->start, g->end));
 		printf("%-14s %s: %s\n", umem_kind_name(g->kind), g->name,
-			in.untrackable ? in.untrackable : "trackable");
-		T_CHECK((r == 0) == !in.untrackable, "%s: %d", g->name, r);
+			untrackable ? untrackable : "trackable");
+		T_CHECK((r == 0) == !untrackable, "%s: %d", g->name, r);
 		*(r == 0 ? &yes : &no) += 1;
 	}
 	T_CHECK(yes > 10 && no >= 4, "%zu and %zu", yes, no);
@@ -125,29 +148,52 @@ static void residency(int uffd, int pm)
 	int fd = k_memfd(N * K_PAGE);
 	volatile char sink;
 
-	T_CHECK(resident_of(at, NULL).resident_bytes == 0);
+	T_CHECK(told_of(at).untouched == N);
 	k_touch(at, 10 * K_PAGE, 1);
 	for (int i = 20; i < 30; i++)
 		sink = at[i * K_PAGE]; /* the shared zero page */
-	T_CHECK(resident_of(at, NULL).resident_bytes == 10 * K_PAGE);
+	T_CHECK(told_of(at).resident == 10 && told_of(at).zero == 10);
+	if (madvise(at + 40 * K_PAGE, 2 * K_PAGE, 102 /* MADV_GUARD_INSTALL */) == 0)
+		T_CHECK(told_of(at).guard == 2);
 	/* Marks are neither resident nor swapped. */
 	T_OK(k_register(uffd, at, N * K_PAGE));
 	k_collect(pm, at, N * K_PAGE);
-	T_CHECK(resident_of(at, NULL).resident_bytes == 10 * K_PAGE);
-	T_CHECK(resident_of(at, NULL).swapped_bytes == 0);
-	T_CHECK(strcmp(resident_of(at, NULL).untrackable, "another userfaultfd watches it") == 0);
+	T_CHECK(told_of(at).resident == 10 && told_of(at).swapped == 0);
+	T_CHECK(strcmp(told_of(at).untrackable, "another userfaultfd watches it") == 0);
 	munmap(at, N * K_PAGE);
 
-	/* Only what this process maps counts. */
+	/* What the object holds counts, whoever maps it or nobody. */
 	shared = k_map(N * K_PAGE, MAP_SHARED, fd);
+	T_CHECK(told_of(shared).untouched == N);
 	T_CHECK(pwrite(fd, "x", 1, 40 * K_PAGE) == 1);
-	T_CHECK(resident_of(shared, NULL).resident_bytes == 0);
+	T_CHECK(told_of(shared).resident == 1);
 	k_touch(shared, 7 * K_PAGE, 1);
-	T_CHECK(resident_of(shared, NULL).resident_bytes == 7 * K_PAGE);
+	T_CHECK(told_of(shared).resident == 8);
 	sink = shared[40 * K_PAGE];
 	(void)sink;
+	T_SYS(madvise(shared, N * K_PAGE, MADV_DONTNEED));
+	T_CHECK(told_of(shared).resident == 8);
 	munmap(shared, N * K_PAGE);
 	close(fd);
+}
+
+/* What the kernel lends the program has no pages that are the program's. */
+static void lent(void)
+{
+	struct umem_survey *s = survey();
+	size_t n = 0;
+
+	T_OK(umem_survey_pages_read(s, NULL));
+	for (size_t i = 0; i < s->target->space.n; i++) {
+		const struct umem_region *g = &s->target->space.v[i];
+
+		if (strcmp(g->name, "[vdso]") != 0)
+			continue;
+		n++;
+		T_CHECK(!umem_survey_has_pages(g) && !umem_survey_pages(s, g));
+	}
+	T_CHECK(n == 1, "%zu", n);
+	umem_survey_free(s);
 }
 
 static void pinned(void)
@@ -156,17 +202,14 @@ static void pinned(void)
 	char *at = k_anon(N * K_PAGE);
 	struct iovec iov = { at + 2 * K_PAGE + 100, 3 * K_PAGE };
 	int fd = (int)syscall(SYS_io_uring_setup, 4, &params);
-	uint64_t bytes;
 
-	resident_of(at, &bytes);
-	T_CHECK(bytes == 0);
+	T_CHECK(told_of(at).pinned == 0);
 	if (fd < 0) {
 		printf("no io_uring here\n");
 		return;
 	}
 	T_SYS(syscall(SYS_io_uring_register, fd, IORING_REGISTER_BUFFERS, &iov, 1));
-	resident_of(at, &bytes);
-	T_CHECK(bytes == 4 * K_PAGE, "%d pages", (int)(bytes / K_PAGE));
+	T_CHECK(told_of(at).pinned == 4);
 	close(fd);
 	munmap(at, N * K_PAGE);
 }
@@ -219,14 +262,14 @@ static void huge(void)
 	const size_t len = 2u << 20;
 	char *at = mmap(NULL, 2 * len, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE, -1, 0);
-	struct umem_resident in;
+	struct told told;
 
 	if (at == MAP_FAILED) {
 		printf("no huge pages here\n");
 		return;
 	}
-	in = resident_of(at, NULL);
-	T_CHECK(in.page_size_bytes == len && in.resident_bytes == 0 && !in.untrackable);
+	told = told_of(at);
+	T_CHECK(told.page_size == len && told.resident == 0 && !told.untrackable);
 	munmap(at, 2 * len);
 }
 
@@ -252,7 +295,7 @@ static void swapped(int uffd, int pm)
 	char *at = k_anon(2 * N * K_PAGE);
 	char *shared = k_map(N * K_PAGE, MAP_SHARED, k_memfd(N * K_PAGE));
 	struct rusage before, after;
-	struct umem_resident in;
+	struct told told;
 
 	k_zram_swap(64u << 20);
 	for (uint64_t i = 0; i < N; i++) {
@@ -265,16 +308,16 @@ static void swapped(int uffd, int pm)
 	page_out(shared, true);
 	T_SYS(getrusage(RUSAGE_SELF, &before));
 	for (int i = 0; i < 3; i++) {
-		in = resident_of(at, NULL);
-		T_CHECK(in.swapped_bytes == N * K_PAGE && in.resident_bytes == 0);
-		in = resident_of(shared, NULL);
-		T_CHECK(in.swapped_bytes == N * K_PAGE && in.resident_bytes == 0);
+		told = told_of(at);
+		T_CHECK(told.swapped == N && told.resident == 0 && told.untouched == N);
+		told = told_of(shared);
+		T_CHECK(told.swapped == N && told.resident == 0);
 	}
 	T_SYS(getrusage(RUSAGE_SELF, &after));
 	T_CHECK(before.ru_majflt == after.ru_majflt);
 	for (uint64_t i = 0; i < N; i++)
 		T_CHECK((uint8_t)at[i * K_PAGE + 9] == t_pattern(i, 9, 0));
-	T_CHECK(resident_of(at, NULL).resident_bytes == N * K_PAGE);
+	T_CHECK(told_of(at).resident == N && told_of(at).swapped == 0);
 }
 
 int main(void)
@@ -283,6 +326,7 @@ int main(void)
 
 	trackable(uffd);
 	residency(uffd, pm);
+	lent();
 	pinned();
 	leaderless();
 	huge();
