@@ -135,17 +135,34 @@ int umem_json_write_consume(FILE *out, struct umem_json *object)
 	return r < 0 ? r : done(out, putc('\n', out) == EOF);
 }
 
-int umem_json_open_consume(FILE *out, struct umem_json *object, const char *key)
+static int open_array(FILE *out, const char *before, struct umem_json *object,
+	const char *key)
 {
 	int r;
 
-	if (putc('{', out) == EOF) {
+	if (fputs(before, out) == EOF) {
 		umem_json_free(object);
 		return -EIO;
 	}
 	/* JSON_EMBED leaves the braces out. */
 	r = dump(out, object, JSON_EMBED);
 	return r < 0 ? r : done(out, fprintf(out, ",\"%s\":[", key) < 0);
+}
+
+int umem_json_open_consume(FILE *out, struct umem_json *object, const char *key)
+{
+	return open_array(out, "{", object, key);
+}
+
+int umem_json_item_open_consume(FILE *out, struct umem_json *item, bool first,
+	const char *key)
+{
+	return open_array(out, first ? "{" : ",{", item, key);
+}
+
+int umem_json_item_close(FILE *out)
+{
+	return done(out, fputs("]}", out) == EOF);
 }
 
 int umem_json_next(FILE *out, const char *key)
@@ -165,4 +182,16 @@ int umem_json_item_consume(FILE *out, struct umem_json *item, bool first)
 int umem_json_close(FILE *out)
 {
 	return done(out, fputs("]}\n", out) == EOF);
+}
+
+int umem_json_close_consume(FILE *out, const char *key, struct umem_json *value)
+{
+	int r;
+
+	if (fprintf(out, "],\"%s\":", key) < 0) {
+		umem_json_free(value);
+		return -EIO;
+	}
+	r = dump(out, value, JSON_ENCODE_ANY);
+	return r < 0 ? r : done(out, fputs("}\n", out) == EOF);
 }

@@ -56,7 +56,20 @@ int umem_json_next(FILE *out, const char *key);
 /** umem_json_item_consume - write and free one item; @first says that none came before it. */
 int umem_json_item_consume(FILE *out, struct umem_json *item, bool first);
 
+/**
+ * umem_json_item_open_consume - write an item that is an object (not an empty one) up to
+ * the opening of an array @key of its own, and free it; its items follow.
+ */
+int umem_json_item_open_consume(FILE *out, struct umem_json *item, bool first,
+	const char *key);
+
+/** umem_json_item_close - end that array and the item. Return: 0 or -EIO. */
+int umem_json_item_close(FILE *out);
+
 /** umem_json_close - end the array, the object and the line. Return: 0 or -EIO. */
 int umem_json_close(FILE *out);
+
+/** umem_json_close_consume - the same, with a last member @key of the object. */
+int umem_json_close_consume(FILE *out, const char *key, struct umem_json *value);
 
 #endif

@@ -97,6 +97,28 @@ static void streamed(void **state)
 	out_is(&out, "{\"n\":1,\"a\":[{\"n\":2},{\"n\":3}],\"b\":[]}\n");
 }
 
+static void streamed_twice(void **state)
+{
+	struct out out;
+
+	out_open(&out);
+	assert_int_equal(0, umem_json_open_consume(out.file, item(1), "a"));
+	assert_int_equal(0, umem_json_item_open_consume(out.file, item(2), true, "b"));
+	assert_int_equal(0, umem_json_item_consume(out.file, item(3), true));
+	assert_int_equal(0, umem_json_item_consume(out.file, item(4), false));
+	assert_int_equal(0, umem_json_item_close(out.file));
+	assert_int_equal(0, umem_json_item_open_consume(out.file, item(5), false, "b"));
+	assert_int_equal(0, umem_json_item_close(out.file));
+	assert_int_equal(0, umem_json_item_consume(out.file, item(6), false));
+	assert_int_equal(0, umem_json_close_consume(out.file, "c", item(7)));
+	out_is(&out, "{\"n\":1,\"a\":[{\"n\":2,\"b\":[{\"n\":3},{\"n\":4}]},{\"n\":5,\"b\":[]},"
+		     "{\"n\":6}],\"c\":{\"n\":7}}\n");
+	out_open(&out);
+	assert_int_equal(0, umem_json_open_consume(out.file, item(1), "a"));
+	assert_int_equal(0, umem_json_close_consume(out.file, "c", umem_json_text("x")));
+	out_is(&out, "{\"n\":1,\"a\":[],\"c\":\"x\"}\n");
+}
+
 static void failures(void **state)
 {
 	FILE *full = fopen("/dev/full", "we");
@@ -109,6 +131,9 @@ static void failures(void **state)
 	assert_int_equal(-EIO, umem_json_item_consume(full, item(1), false));
 	assert_int_equal(-EIO, umem_json_next(full, "a"));
 	assert_int_equal(-EIO, umem_json_close(full));
+	assert_int_equal(-EIO, umem_json_item_open_consume(full, item(1), true, "a"));
+	assert_int_equal(-EIO, umem_json_item_close(full));
+	assert_int_equal(-EIO, umem_json_close_consume(full, "a", item(1)));
 	/* What could not be built is out of memory, not half an object. */
 	assert_int_equal(-ENOMEM, umem_json_write_consume(stderr, NULL));
 	o = umem_json_object();
@@ -127,6 +152,7 @@ int main(void)
 		cmocka_unit_test(one_object),
 		cmocka_unit_test(text),
 		cmocka_unit_test(streamed),
+		cmocka_unit_test(streamed_twice),
 		cmocka_unit_test(failures),
 	};
 
