@@ -147,6 +147,18 @@ int ctl_width(void)
 	return 0;
 }
 
+/*
+ * Characters of three bytes that change how others are shown: separators of lines,
+ * marks that turn the direction of a line around, and what has no width at all.
+ */
+static bool shifts_others(const unsigned char *s)
+{
+	unsigned code = (s[0] & 0x0fu) << 12 | (s[1] & 0x3fu) << 6 | (s[2] & 0x3fu);
+
+	return (code >= 0x200b && code <= 0x200f) || (code >= 0x2028 && code <= 0x202e) ||
+		(code >= 0x2060 && code <= 0x206f) || code == 0xfeff;
+}
+
 /* Length of the printable character at @s in UTF-8; 0 if it is none. */
 static size_t printable(const unsigned char *s)
 {
@@ -158,7 +170,7 @@ static size_t printable(const unsigned char *s)
 	for (size_t i = 1; i < len; i++)
 		if ((s[i] & 0xc0) != 0x80)
 			return 0;
-	return len;
+	return len == 3 && shifts_others(s) ? 0 : len;
 }
 
 const char *ctl_clean(char *buf, size_t size, const char *text, int width)

@@ -132,6 +132,7 @@ def hostile_name(place):
             done = place.run(*words)
             check(done.returncode == 0, done.stderr)
             check("\033" not in done.stdout, repr(done.stdout))
+            check("\u202e" not in done.stdout, repr(done.stdout))
             expect(place, words, 0)
         done = place.run("dirty", "\033[31m\nx")
         check("\033" not in done.stderr, repr(done.stderr))

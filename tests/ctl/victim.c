@@ -114,7 +114,7 @@ int main(int argc, char **argv)
 	if (strcmp(mode, "seccomp") == 0)
 		use_seccomp();
 	if (strcmp(mode, "named") == 0)
-		prctl(PR_SET_NAME, "\033[31mred\nline\xff");
+		prctl(PR_SET_NAME, "\033[31mre\n\xe2\x80\xae\xff");
 	if (family)
 		start_child(at);
 	printf("ready %d %d %lx-%lx\n", getpid(), family ? child_pid : thread_tid,
