@@ -32,12 +32,15 @@
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
 #include "lib/kern/claim.h"
-#include "lib/op/pageout.h"
+#include "lib/kern/procstat.h"
 #include "lib/op/reclaim_count.h"
 
 /* Slices that are alike again are put together once in so long, and stay so for this long. */
 #define MERGE_NS 60000000000u
 #define WHOLE_NS 600000000000u
+
+/* More pages than this a fault does not bring in (64 KiB each, with room to spare). */
+#define UNASKED_PAGES 32
 
 /* When the working set has changed, holds end within this time. */
 #define WAKE_NS 60000000000u
@@ -53,6 +56,7 @@ struct umem_reclaim_target *umem_reclaim_target_free(struct umem_reclaim_target 
 	umem_ranges_deinit(&t->can_go);
 	umem_pageset_deinit(&t->out);
 	umem_pageset_deinit(&t->returned);
+	umem_pageset_deinit(&t->warm);
 	umem_pageset_deinit(&t->used);
 	umem_slices_deinit(&t->slices);
 	umem_cgroup_deinit(&t->cgroup);
@@ -127,6 +131,7 @@ int umem_reclaim_target_new(int pid, const struct umem_reclaim_options *options,
 		return -ENOMEM;
 	t->seen.pid = pid;
 	t->claim = -1;
+	t->any_shared = true;
 	t->cgroup = UMEM_CGROUP_NONE;
 	umem_slices_init(&t->slices, UMEM_PAGE_BYTES);
 	set_policy(t, options);
@@ -150,9 +155,11 @@ static int find_can_go(struct umem_reclaim_target *t)
 	int r = 0;
 
 	umem_ranges_clear(&t->can_go);
+	t->any_shared = false;
 	for (size_t i = 0; i < t->map->n && r == 0; i++) {
 		const struct umem_region *region = umem_residency_region_at(t->map, i);
 
+		t->any_shared |= region->kind == UMEM_KIND_SHMEM;
 		if (region->kind == UMEM_KIND_ANON || region->kind == UMEM_KIND_SHMEM)
 			r = umem_ranges_add(&t->can_go, t->map->v[i].start, t->map->v[i].end);
 	}
@@ -178,6 +185,23 @@ static int find_returned(struct umem_reclaim_target *t)
 	if (r == 0)
 		r = umem_pageset_subtract(&lost, umem_residency_pages(t->map, UMEM_STATE_SWAPPED));
 	return r == 0 ? umem_pageset_subtract(&t->out, &lost) : r;
+}
+
+/*
+ * Did pages come back that the target did not ask for? swapoff does that, also when
+ * another area of the same name was made since. A fault of the target brings in at most
+ * what lies within one huge entry of its own size; shared memory may be others' faults.
+ */
+static bool came_unasked(struct umem_reclaim_target *t)
+{
+	uint64_t pages = umem_pageset_bytes(&t->returned) >> UMEM_PAGE_SHIFT, before = t->faults;
+	struct umem_procstat stat;
+
+	if (umem_procstat_read(t->target->proc_fd, &stat) < 0)
+		return false;
+	t->faults = stat.min_flt + stat.maj_flt;
+	return !t->any_shared && pages > UNASKED_PAGES &&
+		t->faults - before < pages / UNASKED_PAGES;
 }
 
 static int add_used(void *user, uint64_t start, uint64_t end, enum umem_why why)
@@ -271,13 +295,15 @@ static int note_interval(struct umem_reclaim_target *t, bool forced_back,
 	if (!at_risk)
 		return -ENOMEM;
 	r = find_returned(t);
-	if (forced_back)
+	if (came_unasked(t) || forced_back)
 		umem_pageset_clear(&t->returned);
 	/* What was given back was at no risk; of the rest both halves were. */
 	if (r == 0)
 		r = umem_count_slices(&t->out, &t->slices, at_risk);
 	if (r == 0)
 		r = umem_count_slices(&t->returned, &t->slices, at_risk);
+	if (r == 0)
+		r = umem_pageset_union(&t->warm, &t->returned);
 	if (r == 0)
 		r = find_used(t, note);
 	if (r == 0)
@@ -379,7 +405,7 @@ int umem_reclaim_target_plan(struct umem_reclaim_target *t, uint64_t now_ns,
 	umem_plan_make(&t->planner, &t->slices, &in, &t->plan);
 	decide(t, allowed_bytes, limit);
 	if (t->plan.n_split > 0) {
-		r = umem_slices_split(&t->slices, count_part, t, now_ns);
+		r = umem_slices_split(&t->slices, count_part, t, t->dt_ns);
 		if (r < 0)
 			return r;
 	}
@@ -389,62 +415,4 @@ int umem_reclaim_target_plan(struct umem_reclaim_target *t, uint64_t now_ns,
 	}
 	t->next = 0;
 	return 0;
-}
-
-/* Put out what was picked of the slices [@first, @t->next), and tell each what became of it. */
-static int put_out(struct umem_reclaim_target *t, size_t first, struct umem_pageset *picked,
-	uint64_t now_ns)
-{
-	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset went = { 0 };
-	struct umem_pageout result;
-	uint64_t share = 0;
-	int r = umem_pageout_pages(t->target, t->map, picked, 0, &went, &result, NULL);
-
-	if (r != 0)
-		return r;
-	t->seen.reclaimed_bytes += result.moved_bytes;
-	t->seen.refused_bytes += result.asked_bytes - result.moved_bytes;
-	for (size_t i = first; i < t->next; i++) {
-		struct umem_slice *slice = &t->slices.v[i];
-
-		if (slice->want == 0)
-			continue;
-		umem_slice_put_out(slice, umem_count_range(&went, slice->start,
-			umem_slice_end(&t->slices, slice)), now_ns, t->planner.probe.hold_ns);
-	}
-	/* Of what was expected of the whole plan, the part that went out. */
-	if (t->plan.want_pages)
-		share = umem_min_u64(result.moved_bytes >> UMEM_PAGE_SHIFT, t->plan.want_pages) *
-			1000000 / t->plan.want_pages;
-	umem_thrash_spend(&t->thrash, t->plan.expected_mpages * share / 1000000,
-		t->plan.probe_mpages * share / 1000000);
-	r = umem_pageset_union(&t->out, &went);
-	if (r == 0)
-		r = umem_pageset_subtract(umem_residency_pages(t->map, UMEM_STATE_RESIDENT), &went);
-	return r;
-}
-
-int umem_reclaim_target_work(struct umem_reclaim_target *t, uint64_t max_bytes,
-	uint64_t now_ns, uint64_t *random, uint64_t *ret_bytes)
-{
-	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset picked = { 0 };
-	size_t first = t->next;
-	uint64_t bytes = 0;
-	int r = 0;
-
-	for (; t->next < t->slices.n && bytes < max_bytes && r == 0; t->next++) {
-		const struct umem_slice *slice = &t->slices.v[t->next];
-
-		if (slice->want == 0)
-			continue;
-		r = umem_pick_pages(umem_residency_pages(t->map, UMEM_STATE_RESIDENT),
-			slice->start, umem_slice_end(&t->slices, slice), slice->want, random,
-			&picked);
-		bytes += (uint64_t)slice->want << UMEM_PAGE_SHIFT;
-	}
-	if (r == 0 && bytes > 0)
-		r = put_out(t, first, &picked, now_ns);
-	if (r == 0)
-		*ret_bytes = bytes;
-	return r;
 }

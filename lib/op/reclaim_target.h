@@ -22,8 +22,11 @@
  * @target, @map: for looking and putting out.
  * @watched, @watch: for the age of writes; NULL when nothing watches.
  * @can_go: addresses of memory that can be reclaimed at all.
+ * @any_shared: some of it is shared.
+ * @faults: of the target, at the last look.
  * @out: what we put out and did not see come back.
  * @returned: of it, what came back in the interval.
+ * @warm: came back once, and is resident since: the last to be chosen.
  * @used: what was written in the interval.
  * @slices, @planner, @thrash, @allowed, @pressure, @plan: the policy's state.
  * @cgroup, @psi, @psi_known: whose stalls to look at, and their last reading.
@@ -41,8 +44,11 @@ struct umem_reclaim_target {
 	struct umem_target *watched;
 	struct umem_watch *watch;
 	struct umem_ranges can_go;
+	bool any_shared;
+	uint64_t faults;
 	struct umem_pageset out;
 	struct umem_pageset returned;
+	struct umem_pageset warm;
 	struct umem_pageset used;
 	struct umem_slices slices;
 	struct umem_planner planner;
