@@ -1,34 +1,28 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * What a kernel test borrows from the whole machine, and gives back: huge
- * pages, swap on a zram device or a file; and what it reads from /proc and /sys.
+ * pages; and what it reads from /proc and /sys.
  *
  * Theory of operation: the pool of huge pages is changed by a difference, not
  * set, so that two programs that borrow at once leave it as it was. Cleaning
  * up is plain system calls, run by exit(3) and by SIGTERM/SIGINT alike, and
- * only in the process that borrowed. Swap areas of tests come before those of the
- * machine, and a file before zram: a test means the area it asked for. (Some pages
- * still go elsewhere: each processor first fills the cluster it has begun.)
+ * only in the process that borrowed.
  */
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <signal.h>
 #include <sys/stat.h>
-#include <sys/swap.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
-#include "lib/base/fd.h"
 #include "tests/kernel/scratch.h"
 
 #define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
 
+#define MAX_HOOKS 4
+
 static pid_t borrower;
 static unsigned borrowed_hugepages;
-static int zram_id = -1;
-static bool zram_on;
-static char swap_path[64];
-static void (*hook)(void);
+static void (*hooks[MAX_HOOKS])(void);
+static int n_hooks;
 
 bool k_read_u64(const char *path, uint64_t *ret_value)
 {
@@ -70,42 +64,15 @@ static void change_pool(long by)
 	k_write_text(POOL, text);
 }
 
-static void drop_zram(void)
-{
-	char path[64], text[16];
-
-	snprintf(path, sizeof(path), "/dev/zram%d", zram_id);
-	if (zram_on)
-		swapoff(path);
-	zram_on = false;
-	snprintf(path, sizeof(path), "/sys/block/zram%d/reset", zram_id);
-	k_write_text(path, "1");
-	snprintf(text, sizeof(text), "%d", zram_id);
-	k_write_text("/sys/class/zram-control/hot_remove", text);
-	zram_id = -1;
-}
-
-static void drop_swap_file(void)
-{
-	swapoff(swap_path);
-	unlink(swap_path);
-	swap_path[0] = '\0';
-}
-
 static void give_back(void)
 {
 	if (getpid() != borrower)
 		return;
-	if (hook)
-		hook();
-	hook = NULL;
+	while (n_hooks > 0)
+		hooks[--n_hooks]();
 	if (borrowed_hugepages)
 		change_pool(-(long)borrowed_hugepages);
 	borrowed_hugepages = 0;
-	if (zram_id >= 0)
-		drop_zram();
-	if (swap_path[0])
-		drop_swap_file();
 }
 
 static void on_signal(int signo)
@@ -129,7 +96,8 @@ static void borrow(void)
 void k_at_end(void (*give_back_hook)(void))
 {
 	borrow();
-	hook = give_back_hook;
+	T_CHECK(n_hooks < MAX_HOOKS);
+	hooks[n_hooks++] = give_back_hook;
 }
 
 void k_hugepages(unsigned n)
@@ -145,64 +113,6 @@ void k_hugepages(unsigned n)
 		T_SKIP("the kernel did not give %u huge pages", n);
 	}
 	borrowed_hugepages = n;
-}
-
-static void format_swap(const char *dev, uint64_t size_bytes)
-{
-	uint32_t head[3] = { 1, (uint32_t)(size_bytes / K_PAGE) - 1, 0 };
-	char page[K_PAGE] = { 0 };
-	int fd = (int)T_SYS(open(dev, O_RDWR | O_CLOEXEC));
-
-	memcpy(page + 1024, head, sizeof(head));
-	memcpy(page + K_PAGE - 10, "SWAPSPACE2", 10);
-	T_OK(umem_write_all(fd, page, sizeof(page)));
-	T_SYS(fsync(fd));
-	close(fd);
-}
-
-const char *k_zram_swap(uint64_t size_bytes)
-{
-	static char path[64];
-	char text[32];
-	uint64_t id = 0;
-
-	if (geteuid() != 0 || !k_read_u64("/sys/class/zram-control/hot_add", &id))
-		T_SKIP("no zram device can be added");
-	borrow();
-	zram_id = (int)id;
-	snprintf(path, sizeof(path), "/sys/block/zram%d/disksize", zram_id);
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)size_bytes);
-	T_OK(k_write_text(path, text));
-	snprintf(path, sizeof(path), "/dev/zram%d", zram_id);
-	T_UNTIL(5, access(path, R_OK | W_OK) == 0);
-	format_swap(path, size_bytes);
-	T_SYS(swapon(path, SWAP_FLAG_PREFER | 100));
-	zram_on = true;
-	return path;
-}
-
-const char *k_swap_file(uint64_t size_bytes)
-{
-	static const char zeros[1 << 16];
-	struct statfs fs;
-	int fd;
-
-	if (geteuid() != 0)
-		T_SKIP("swapon(2) needs root");
-	borrow();
-	snprintf(swap_path, sizeof(swap_path), "/var/tmp/umem-swap-%d", (int)getpid());
-	fd = (int)T_SYS(open(swap_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-	if (fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC)
-		T_SKIP("/var/tmp is no disk");
-	/* Written, since a swap file must not have holes. */
-	for (uint64_t done = 0; done < size_bytes; done += sizeof(zeros))
-		T_OK(umem_write_all(fd, zeros, sizeof(zeros)));
-	T_SYS(fsync(fd));
-	close(fd);
-	format_swap(swap_path, size_bytes);
-	if (swapon(swap_path, SWAP_FLAG_PREFER | 200) < 0)
-		T_SKIP("no swap on a file of /var/tmp: %s", strerror(errno));
-	return swap_path;
 }
 
 static uint64_t field_kb(FILE *file, const char *field)

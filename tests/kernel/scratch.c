@@ -66,6 +66,16 @@ char *k_anon_huge(size_t len)
 	return at;
 }
 
+char *k_map_huge(size_t len, int fd)
+{
+	char *at = k_map(len + K_HUGE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+
+	at = (char *)umem_align_up((uintptr_t)at, K_HUGE);
+	at = mmap(at, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+	T_CHECK(at != MAP_FAILED, "errno %d", errno);
+	return at;
+}
+
 int k_memfd(size_t len)
 {
 	int fd = (int)T_SYS(memfd_create("scratch", MFD_CLOEXEC));

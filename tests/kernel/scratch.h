@@ -44,6 +44,9 @@ char *k_anon(size_t len);
 /** k_anon_huge - private anonymous memory at a 2 MiB boundary, huge pages welcome. */
 char *k_anon_huge(size_t len);
 
+/** k_map_huge - a shared mapping of @fd at a 2 MiB boundary. */
+char *k_map_huge(size_t len, int fd);
+
 /** k_memfd - a memfd of @len bytes. */
 int k_memfd(size_t len);
 
@@ -100,7 +103,9 @@ void k_hugepages(unsigned n);
 
 /**
  * k_zram_swap - swap on a new zram device until this program ends (also by a
- * failure or SIGTERM), before other areas; skips without zram. Return: its path.
+ * failure or SIGTERM); it takes what is put out before the areas that were there
+ * do. Skips without zram, and when the machine prefers another area still.
+ * Return: its path.
  */
 const char *k_zram_swap(uint64_t size_bytes);
 
@@ -111,9 +116,27 @@ const char *k_zram_swap(uint64_t size_bytes);
  */
 const char *k_swap_file(uint64_t size_bytes);
 
+/** k_swap_off - take one area away now; what is in it comes back into memory. */
+void k_swap_off(const char *path);
+
+/** k_swap_type - the type in pagemap words of the area that takes pages just now. */
+unsigned k_swap_type(void);
+
+/**
+ * k_put_out - advise MADV_PAGEOUT for own memory until none of it is present, also
+ * what waits in a batch of another processor.
+ */
+void k_put_out(int pm, char *at, size_t len);
+
+/** k_zram_set - write @value to a file in the sysfs directory of the zram at @path. */
+void k_zram_set(const char *path, const char *file, const char *value);
+
+/** k_zram_stat - a number of the line in a file there, the first is 0. */
+uint64_t k_zram_stat(const char *path, const char *file, int field);
+
 /**
  * k_at_end - run @give_back_hook when this program ends, by exit(3) or by a signal;
- * it makes system calls only. One hook a program.
+ * it makes system calls only. A few hooks a program, the last one runs first.
  */
 void k_at_end(void (*give_back_hook)(void));
 
