@@ -142,6 +142,39 @@ long k_wrong(char *at, size_t len, long gen)
 	return n;
 }
 
+long k_fill_random(char *at, size_t len, long seed)
+{
+	uint64_t state = (uint64_t)seed;
+
+	for (size_t i = 0; i < len; i += 8)
+		*(uint64_t *)(void *)(at + i) = t_rand(&state);
+	return 0;
+}
+
+long k_wrong_random(char *at, size_t len, long seed)
+{
+	uint64_t state = (uint64_t)seed;
+	long n = 0;
+
+	for (size_t i = 0; i < len; i += 8)
+		n += *(uint64_t *)(void *)(at + i) != t_rand(&state);
+	return n;
+}
+
+long k_rss_kb(char *at, size_t len, long unused)
+{
+	(void)len;
+	(void)unused;
+	return (long)k_smaps_kb(at, "Rss");
+}
+
+long k_swap_kb(char *at, size_t len, long unused)
+{
+	(void)len;
+	(void)unused;
+	return (long)k_smaps_kb(at, "Swap");
+}
+
 long k_read(char *at, size_t len, long unused)
 {
 	(void)unused;
@@ -228,6 +261,21 @@ uint64_t k_cached(int fd, size_t len)
 uint64_t k_evicted(int fd, size_t len)
 {
 	return cachestat(fd, len).nr_evicted;
+}
+
+size_t k_in_core(int fd, size_t len)
+{
+	char *at = k_map(len, MAP_SHARED | MAP_NORESERVE, fd);
+	unsigned char *in = malloc(len / K_PAGE);
+	size_t n = 0;
+
+	T_CHECK(in != NULL);
+	T_SYS(mincore(at, len, in));
+	for (size_t i = 0; i < len / K_PAGE; i++)
+		n += in[i] & 1;
+	free(in);
+	munmap(at, len);
+	return n;
 }
 
 size_t k_out(int pm, const void *at, size_t len)

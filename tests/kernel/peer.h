@@ -50,6 +50,16 @@ long k_fill(char *at, size_t len, long gen);
 /** k_wrong - pages that do not begin and end as k_fill() with @gen left them. */
 long k_wrong(char *at, size_t len, long gen);
 
+/** k_fill_random - bytes that no area can make smaller. */
+long k_fill_random(char *at, size_t len, long seed);
+
+/** k_wrong_random - words that differ from what k_fill_random() left. */
+long k_wrong_random(char *at, size_t len, long seed);
+
+/** k_rss_kb, k_swap_kb - what smaps of the mapping at @at says. */
+long k_rss_kb(char *at, size_t len, long unused);
+long k_swap_kb(char *at, size_t len, long unused);
+
 /** k_read - read a byte of each page. */
 long k_read(char *at, size_t len, long unused);
 
@@ -76,6 +86,9 @@ void k_peer_out_file(const struct k_peer *peer, const void *at, size_t len, int 
 
 /** k_cached - pages of the first @len bytes of shared memory @fd that are in memory. */
 uint64_t k_cached(int fd, size_t len);
+
+/** k_in_core - pages that mincore(2) finds in memory: these, and the swap cache. */
+size_t k_in_core(int fd, size_t len);
 
 /** k_evicted - pages of the first @len bytes of @fd that are out. */
 uint64_t k_evicted(int fd, size_t len);
