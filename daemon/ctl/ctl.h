@@ -115,6 +115,8 @@ int ctl_flush(void);
 int cmd_doctor(const struct ctl_options *options, int argc, char **argv);
 int cmd_regions(const struct ctl_options *options, int argc, char **argv);
 int cmd_dirty(const struct ctl_options *options, int argc, char **argv);
+int cmd_pageout(const struct ctl_options *options, int argc, char **argv);
+int cmd_pagein(const struct ctl_options *options, int argc, char **argv);
 int cmd_reclaim(const struct ctl_options *options, int argc, char **argv);
 
 #endif

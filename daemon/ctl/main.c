@@ -13,6 +13,8 @@ static const struct ctl_verb verbs[] = {
 	{ "doctor", "[--pid PID]", "what this kernel, and this process, allow", cmd_doctor },
 	{ "regions", "PID", "the mappings, what is in memory, what can be tracked", cmd_regions },
 	{ "dirty", "PID", "dirty tracking, round after round", cmd_dirty },
+	{ "pageout", "PID", "put memory out to swap, once, and verify it", cmd_pageout },
+	{ "pagein", "PID", "bring swapped memory back", cmd_pagein },
 	{ "reclaim", "PID...", "put out what is not in use, and keep what comes back", cmd_reclaim },
 };
 

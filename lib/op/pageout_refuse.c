@@ -76,10 +76,6 @@ static bool mapped_twice(uint64_t word)
 /* By what is known of the page's address; else UMEM_N_REFUSALS. */
 static enum umem_refusal by_address(const struct umem_pageout_job *job, uint64_t addr)
 {
-	const struct umem_pageout_watcher *watcher = job->watcher;
-
-	if (watcher && watcher->unwatched && umem_pageset_has(watcher->unwatched, addr))
-		return UMEM_REFUSAL_UNWATCHED;
 	if (job->pinned.n && umem_ranges_has(&job->pinned, addr))
 		return UMEM_REFUSAL_PINNED;
 	if (job->advisor.deaf.n && umem_ranges_has(&job->advisor.deaf, addr))
@@ -124,6 +120,7 @@ static int read_flags(const struct umem_pageout_job *job, struct asked *asked)
 int umem_refuse_before(struct umem_pageout_job *job, const struct umem_page_view *view,
 	const struct umem_page_batch *batch, enum umem_refusal ret_why[UMEM_BATCH_PAGES])
 {
+	struct umem_pageset *unwatched = job->watcher ? job->watcher->unwatched : NULL;
 	struct asked twice = { .n = 0 };
 	int r;
 
@@ -150,6 +147,9 @@ int umem_refuse_before(struct umem_pageout_job *job, const struct umem_page_view
 	for (size_t k = 0; k < twice.n && r == 0; k++)
 		ret_why[twice.index[k]] = twice.flags[k] & UMEM_KPF(KSM) ? UMEM_REFUSAL_MERGED :
 									   UMEM_REFUSAL_FORKED;
+	for (size_t i = 0; i < batch->n && unwatched; i++)
+		if (ret_why[i] == UMEM_N_REFUSALS && umem_pageset_has(unwatched, batch->addr[i]))
+			ret_why[i] = UMEM_REFUSAL_UNWATCHED;
 	return r;
 }
 
