@@ -118,5 +118,6 @@ int cmd_dirty(const struct ctl_options *options, int argc, char **argv);
 int cmd_pageout(const struct ctl_options *options, int argc, char **argv);
 int cmd_pagein(const struct ctl_options *options, int argc, char **argv);
 int cmd_reclaim(const struct ctl_options *options, int argc, char **argv);
+int cmd_swap(const struct ctl_options *options, int argc, char **argv);
 
 #endif

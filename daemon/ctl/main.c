@@ -13,6 +13,7 @@ static const struct ctl_verb verbs[] = {
 	{ "doctor", "[--pid PID]", "what this kernel, and this process, allow", cmd_doctor },
 	{ "regions", "PID", "the mappings, what is in memory, what can be tracked", cmd_regions },
 	{ "dirty", "PID", "dirty tracking, round after round", cmd_dirty },
+	{ "swap", "PID | --file PATH", "where every page is, without touching one", cmd_swap },
 	{ "pageout", "PID", "put memory out to swap, once, and verify it", cmd_pageout },
 	{ "pagein", "PID", "bring swapped memory back", cmd_pagein },
 	{ "reclaim", "PID...", "put out what is not in use, and keep what comes back", cmd_reclaim },
@@ -26,7 +27,7 @@ static void print_help(FILE *out)
 	      "Sees and manages the memory of running processes from user space.\n\n",
 		out);
 	for (size_t i = 0; i < N_VERBS; i++)
-		fprintf(out, "  %-8s %-14s %s\n", verbs[i].name, verbs[i].usage, verbs[i].summary);
+		fprintf(out, "  %-8s %-18s %s\n", verbs[i].name, verbs[i].usage, verbs[i].summary);
 	fputs("\n  --json      one JSON object a line instead of a table\n"
 	      "  -q          no hints and no progress on stderr\n"
 	      "  --embedded  do the work in this process (always so, for now)\n"

@@ -9,7 +9,7 @@ import time
 
 from ctltest import NOBODY, Failed, Victim, check, clear_line, json_lines, main
 
-VERBS = (["dirty"], ["regions"], ["doctor", "--pid"])
+VERBS = (["dirty"], ["regions"], ["swap"], ["doctor", "--pid"])
 
 
 def expect(place, words, code, *parts, **more):
@@ -28,7 +28,7 @@ def expect(place, words, code, *parts, **more):
 
 
 def usage(place):
-    for words in ([], ["dirty"], ["regions"]):
+    for words in ([], ["dirty"], ["regions"], ["swap"], ["swap", "--file"]):
         done = place.run(*words)
         check(done.returncode == 2, words, done.returncode)
         check(done.stdout == "", "stdout:", done.stdout)
@@ -43,6 +43,7 @@ def usage(place):
                 expect(place, [*verb, word], 2, f'"{word}"')
         expect(place, [verb[0], "--nonsense"], 2, "--nonsense", verb[0])
     expect(place, ["regions", "1", "2"], 2, '"2"')
+    expect(place, ["swap", "1", "2"], 2, '"2"')
     expect(place, ["doctor", "1"], 2, "--pid")
     expect(place, ["doctor", "--pid"], 2, "--pid")
 
@@ -62,6 +63,18 @@ def dirty_options(place):
                 (["--region", "0-10000000000000000"], "--region"),
                 (["--tracker", "x"], "tracker"), (["77"], "77")):
             expect(place, ["dirty", str(v.pid), *words], 2, part)
+        v.unharmed()
+
+
+def swap_options(place):
+    with Victim(place) as v:
+        for words, part in (
+                (["--region", "x"], "--region"), (["--region", "2000-1000"], "--region"),
+                (["--region", "1000-1000"], "--region"), (["--region"], "--region"),
+                (["--method", "x"], '"x"'), (["--method", ""], '""'), (["--method"], "--method"),
+                (["--file", "/dev/shm/x"], "--file"), (["77"], "77"),
+                (["--nonsense"], "--nonsense")):
+            expect(place, ["swap", str(v.pid), *words], 2, part)
         v.unharmed()
 
 
@@ -96,6 +109,15 @@ def kernel_thread(place):
 
 def init_process(place):
     expect(place, ["dirty", "1"], 2, "init")
+    # Looking stops nothing, so any process will do that may be looked at.
+    try:
+        with open("/proc/1/maps", encoding="latin-1") as file:
+            code = 0 if file.read(1) else 5
+    except PermissionError:
+        code = 5
+    for verb in ("swap", "regions"):
+        expect(place, [verb, "1"], code)
+        expect(place, [verb, "1"], 5, "1", user=NOBODY)
 
 
 def ourselves(place):
@@ -108,6 +130,10 @@ def ourselves(place):
     check(done.returncode == 2, "exit", done.returncode, done.stderr)
     clear_line(done.stderr, False)
     check("itself" in done.stderr, done.stderr)
+    done = subprocess.run(["sh", "-c", f"exec {place.umemctl} --json swap $$"], text=True,
+                          capture_output=True)
+    check(done.returncode == 0 and done.stderr == "", done.stderr)
+    check(json_lines(done.stdout)[0]["total"]["resident_bytes"] > 0, done.stdout)
 
 
 def thread_id(place):
@@ -128,22 +154,28 @@ def others_process(place):
 def hostile_name(place):
     """Names that other people chose do not reach the terminal."""
     with Victim(place, "named") as v:
-        for words in (["doctor", "--pid", str(v.pid)], ["regions", str(v.pid)]):
+        for words in (["doctor", "--pid", str(v.pid)], ["regions", str(v.pid)],
+                      ["swap", str(v.pid)]):
             done = place.run(*words)
             check(done.returncode == 0, done.stderr)
             check("\033" not in done.stdout, repr(done.stdout))
             check("\u202e" not in done.stdout, repr(done.stdout))
             expect(place, words, 0)
-        done = place.run("dirty", "\033[31m\nx")
-        check("\033" not in done.stderr, repr(done.stderr))
-        clear_line(done.stderr, True)
+        for words in (["dirty", "\033[31m\nx"], ["swap", "--file", "/\033[31m\nx\u202e"],
+                      ["swap", "--file", "/dev/null", "--method", "\033[31m"],
+                      ["swap", str(v.pid), "--method", "\033[31m"]):
+            done = place.run(*words)
+            check(done.returncode in (1, 2), words, done.returncode)
+            check("\033" not in done.stderr and "\u202e" not in done.stderr, repr(done.stderr))
+            clear_line(done.stderr, done.returncode == 2)
         v.unharmed()
 
 
 def no_mapping(place):
     with Victim(place) as v:
-        expect(place, ["dirty", str(v.pid), "--region", "1000-2000"], 1, "0x1000",
-               str(v.pid))
+        for verb in ("dirty", "swap"):
+            expect(place, [verb, str(v.pid), "--region", "1000-2000"], 1, "0x1000",
+                   str(v.pid))
         v.unharmed()
 
 
@@ -167,7 +199,7 @@ def features(place):
         words = ["dirty", str(v.pid), "--rounds", "1", "--interval", "1ms"]
         for spec in ("nonsense", "-nonsense", "uffd_wp_async", "-", ",", "-swap,"):
             env = {"UMEM_FEATURES": spec}
-            for more in (words, ["doctor"], ["regions", str(v.pid)]):
+            for more in (words, ["doctor"], ["regions", str(v.pid)], ["swap", str(v.pid)]):
                 expect(place, more, 2, "UMEM_FEATURES", spec, env=env)
         for spec in ("-uffd_wp_async,-soft_dirty", "-pagemap_scan,-soft_dirty"):
             env = {"UMEM_FEATURES": spec}
@@ -209,12 +241,21 @@ def reader_goes_away(place):
             ctl.stdin.close()
             ctl.stderr.close()
             v.unharmed()
+    for words in (["--json", "swap", "--ranges"], ["swap", "--ranges"]):
+        with Victim(place) as v:
+            read, write = os.pipe()
+            os.close(read)
+            done = place.run(*words, str(v.pid), stdout=write)
+            os.close(write)
+            check(done.returncode == 0 and done.stderr == "", words, done)
+            v.unharmed()
 
 
 def full_disk(place):
     with Victim(place) as v:
         for words in (["dirty", str(v.pid), "--rounds", "1", "--interval", "1ms"],
-                      ["regions", str(v.pid)], ["doctor"], ["doctor", "--pid", str(v.pid)]):
+                      ["regions", str(v.pid)], ["doctor"], ["doctor", "--pid", str(v.pid)],
+                      ["swap", str(v.pid)], ["swap", str(v.pid), "--ranges"]):
             for json in ([], ["--json"]):
                 with open("/dev/full", "w") as full:
                     done = place.run(*json, *words, stdout=full)
@@ -309,6 +350,7 @@ def traced(place):
             done = expect(place, ["doctor", "--pid", str(v.pid)], 1, "traced")
             check(json_lines(done.stdout)[-1]["attachable"] is False, done.stdout)
             expect(place, ["regions", str(v.pid)], 0)
+            expect(place, ["swap", str(v.pid)], 0)
         finally:
             libc.ptrace(0x4207, v.pid, 0, 0)  # interrupt, to be able to detach
             os.waitpid(v.pid, 0x40000000)
@@ -330,15 +372,17 @@ def unprivileged(place):
             if mode == "plain":
                 check(all(r["complete"] for r in rounds), rounds)
             expect(place, ["regions", str(v.pid)], 0, user=NOBODY)
+            expect(place, ["swap", str(v.pid)], 0, user=NOBODY)
             expect(place, ["doctor", "--pid", str(v.pid)], 0, user=NOBODY)
             v.unharmed()
     return None
 
 
-CASES = [usage, dirty_options, no_process, zombie, kernel_thread, init_process, ourselves,
-         thread_id, others_process, hostile_name, no_mapping, own_userfaultfd, features,
-         dies_while_attaching, reader_goes_away, full_disk, closed_descriptors,
-         stdin_ends_at_once, interrupted, filtered, stopped, traced, unprivileged]
+CASES = [usage, dirty_options, swap_options, no_process, zombie, kernel_thread, init_process,
+         ourselves, thread_id, others_process, hostile_name, no_mapping,
+         own_userfaultfd, features, dies_while_attaching, reader_goes_away, full_disk,
+         closed_descriptors, stdin_ends_at_once, interrupted, filtered, stopped, traced,
+         unprivileged]
 
 if __name__ == "__main__":
     wanted = sys.argv[3:]

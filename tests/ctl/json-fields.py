@@ -35,6 +35,15 @@ TOTAL = {"event": TEXT, "pid": NAT, "regions": NAT, "bytes": NAT, "trackable_byt
          **BYTES, "swapped_io_bytes": MAYBE + NAT, "exact": BOOL,
          "pinned_bytes": MAYBE + NAT, "sharers": NAT, "hidden_processes": NAT}
 
+PAGES = {state: NAT for state in STATES}
+SWAP_REGION = {"start": ADDR, "end": ADDR, "kind": TEXT, "path": TEXT, "page_size_bytes": NAT,
+               "method": TEXT, "exact": BOOL, "reason": MAYBE + TEXT, "pages": PAGES,
+               "swapped_io_bytes": MAYBE + NAT}
+SWAP_TOTAL = {"regions": NAT, "bytes": NAT, "pages": PAGES, **BYTES,
+              "swapped_io_bytes": MAYBE + NAT, "exact": BOOL}
+SWAP = {"pid": MAYBE + NAT, "name": MAYBE + TEXT, "file": MAYBE + TEXT,
+        "regions": [SWAP_REGION], "total": SWAP_TOTAL}
+
 FEATURE = {"event": TEXT, "name": TEXT, "found": MAYBE + BOOL, "blind_spot": BOOL,
            "enables": TEXT, "how_to_get": TEXT, "detail": TEXT}
 VERDICT = {"event": TEXT, "tracking": BOOL, "tracker": MAYBE + TEXT, "missing": [TEXT],
@@ -205,6 +214,24 @@ def regions(place):
         v.unharmed()
 
 
+def swap(place):
+    with Victim(place, "family") as v:
+        for options in ([], ["--ranges"], ["--sharers"], ["--ranges", "--sharers"]):
+            region, total = dict(SWAP_REGION), dict(SWAP_TOTAL)
+            if "--ranges" in options:
+                region["ranges"] = [{**RANGE, "state": TEXT}]
+            if "--sharers" in options:
+                region["sharers"] = [{"pid": NAT, "name": TEXT}]
+                total |= {"sharers": NAT, "hidden_processes": NAT}
+            done = place.run("--json", "swap", str(v.pid), *options)
+            check(done.returncode == 0 and done.stderr == "", done.stderr)
+            lines = json_lines(done.stdout)
+            check(len(lines) == 1, lines)
+            fits(lines[0], {**SWAP, "regions": [region], "total": total}, "swap")
+            check(lines[0]["pid"] == v.pid, lines[0]["pid"])
+        v.unharmed()
+
+
 def doctor(place):
     done = place.run("--json", "doctor")
     check(done.returncode in (0, 4), done.stderr)
@@ -225,4 +252,4 @@ def doctor(place):
 
 
 if __name__ == "__main__":
-    main([dirty, dirty_written, sharers, regions, doctor], sys.argv[1], sys.argv[2])
+    main([dirty, dirty_written, sharers, regions, swap, doctor], sys.argv[1], sys.argv[2])
