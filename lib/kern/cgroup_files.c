@@ -70,7 +70,8 @@ struct walk {
 	struct umem_cgroup_pids *pids;
 	size_t max;
 	size_t n_folders;
-	bool more;
+	bool more; /* some were left out */
+	bool full; /* no more can be taken */
 };
 
 static int add(struct walk *walk, int pid)
@@ -79,7 +80,7 @@ static int add(struct walk *walk, int pid)
 
 	if (pids->n == walk->max) {
 		tidy(pids);
-		walk->more = pids->n == walk->max &&
+		walk->full = pids->n == walk->max &&
 			(!pids->n || !bsearch(&pid, pids->v, pids->n, sizeof(pid), compare_ids));
 		if (pids->n == walk->max)
 			return 0;
@@ -107,7 +108,7 @@ static int read_procs(struct walk *walk, int dirfd)
 	if (r < 0)
 		return r == -EFBIG ? -EBADMSG : r;
 	c = umem_cursor_init(text, len);
-	while (!walk->more && umem_cursor_line(&c, &line)) {
+	while (!walk->full && umem_cursor_line(&c, &line)) {
 		uint64_t pid;
 
 		if (!umem_cursor_dec(&line, &pid) || umem_cursor_left(&line) || pid > INT_MAX)
@@ -148,7 +149,8 @@ static int walk_folder(struct walk *walk, int dirfd, int level)
 	if (r < 0 && !(level > 0 && r == -EOPNOTSUPP))
 		return r;
 	r = 0;
-	if (level == LEVELS_MAX || ++walk->n_folders > FOLDERS_MAX) {
+	walk->full = walk->full || ++walk->n_folders > FOLDERS_MAX;
+	if (walk->full || level == LEVELS_MAX) {
 		walk->more = true;
 		return 0;
 	}
@@ -161,7 +163,7 @@ static int walk_folder(struct walk *walk, int dirfd, int level)
 		umem_fd_close(fd);
 		return r;
 	}
-	while (r == 0 && !walk->more) {
+	while (r == 0 && !walk->full) {
 		errno = 0;
 		entry = readdir(dir);
 		if (!entry) {
@@ -193,7 +195,7 @@ int umem_cgroup_pids(const struct umem_cgroup *cgroup, size_t max,
 		return r == -ENOENT ? -ENODEV : r;
 	}
 	tidy(pids);
-	return walk.more ? UMEM_CGROUP_MORE : 0;
+	return walk.more || walk.full ? UMEM_CGROUP_MORE : 0;
 }
 
 /* A file of one number; "max" is UINT64_MAX. */
