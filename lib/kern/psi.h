@@ -59,7 +59,7 @@ int umem_psi_parse(const char *text, size_t len_bytes, struct umem_psi *ret_psi)
  *
  * Return: 0; -ENOENT without PSI (not built in, or the machine was started
  * without psi=1 where that is needed) and for a cgroup that has no such file;
- * -EOPNOTSUPP for a cgroup where PSI is off; -ENODEV for a cgroup that was
+ * -EOPNOTSUPP for a cgroup where PSI is off (older kernels); -ENODEV for a cgroup that was
  * removed; -EBADMSG; or -errno of openat(2) and read(2).
  */
 int umem_psi_read(int dirfd, const char *name, struct umem_psi *ret_psi);

@@ -86,7 +86,7 @@ static void swap_charged(const struct umem_cgroup *cgroup, char *at)
 {
 	struct umem_cgroup_usage in = usage_of(cgroup), out;
 
-	T_CHECK(in.has_swap && in.memory_bytes >= N * K_PAGE && in.swap_bytes < K_PAGE * 64);
+	T_CHECK(in.has_swap && in.memory_bytes >= N * K_PAGE && in.swap_bytes < N * K_PAGE / 10);
 	T_CHECK(in.swap_room_bytes == UINT64_MAX && in.memsw_max_bytes == UINT64_MAX);
 	T_SYS(madvise(at, N * K_PAGE, MADV_PAGEOUT));
 	out = usage_of(cgroup);
@@ -98,7 +98,8 @@ static void swap_charged(const struct umem_cgroup *cgroup, char *at)
 	T_CHECK(out.swap_bytes - in.swap_bytes <= k_status_kb("VmSwap") * 1024);
 	T_CHECK(in.memory_bytes - out.memory_bytes >= N * K_PAGE * 9 / 10);
 	k_touch(at, N * K_PAGE, 1);
-	T_CHECK(usage_of(cgroup).swap_bytes < K_PAGE * 64);
+	/* Some kernels (seen on 6.1) keep the charge of a few freed slots for a while. */
+	T_CHECK(usage_of(cgroup).swap_bytes < N * K_PAGE / 10);
 }
 
 static uint64_t sum(uint64_t a, uint64_t b, uint64_t c)
@@ -124,7 +125,7 @@ static void give_back(const struct umem_cgroup *cgroup, char *at)
 	} else {
 		T_CHECK(umem_cgroup_force_empty(cgroup) == -EOPNOTSUPP);
 		r = umem_cgroup_reclaim(cgroup, N * K_PAGE / 2);
-		T_CHECK(r == 0 || r == UMEM_CGROUP_PARTIAL, "%d", r);
+		T_CHECK(r == 0, "%d", r);
 	}
 	start = t_now_ns() - start;
 	T_OK(umem_vmstat_read(NULL, &now));
@@ -139,6 +140,8 @@ static void give_back(const struct umem_cgroup *cgroup, char *at)
 			before.pgscan_proactive)));
 	T_CHECK(in.memory_bytes - out.memory_bytes >= N * K_PAGE / 4);
 	T_CHECK(now.pgscan_anon - before.pgscan_anon >= N / 4);
+	if (cgroup->version == 2)
+		T_CHECK(umem_cgroup_reclaim(cgroup, 4 * N * K_PAGE) == UMEM_CGROUP_PARTIAL);
 }
 
 static void limits(const struct umem_cgroup *cgroup)
@@ -152,6 +155,30 @@ static void limits(const struct umem_cgroup *cgroup)
 	T_CHECK(usage_of(cgroup).memory_max_bytes == 1073741824);
 	T_OK(k_write_text(path, cgroup->version == 2 ? "max" : "-1"));
 	T_CHECK(usage_of(cgroup).memory_max_bytes == UINT64_MAX);
+	if (cgroup->version == 1)
+		return;
+	snprintf(path, sizeof(path), "%s/memory.swap.max", group);
+	T_OK(k_write_text(path, "1048576"));
+	T_CHECK(usage_of(cgroup).swap_room_bytes + usage_of(cgroup).swap_bytes == 1048576);
+	T_OK(k_write_text(path, "max"));
+	T_CHECK(usage_of(cgroup).swap_room_bytes == UINT64_MAX);
+}
+
+/* Version 2 has its pressure in the group, if the machine has any. */
+static void pressure(const struct umem_cgroup *cgroup)
+{
+	struct umem_psi ours, machine;
+	int r = umem_cgroup_psi(cgroup, &ours);
+	int r_machine = umem_psi_read(AT_FDCWD, UMEM_PSI_MACHINE, &machine);
+
+	k_fact("version %d: pressure of the group %s, of the machine %s", cgroup->version,
+		r ? strerrorname_np(-r) : "read", r_machine ? strerrorname_np(-r_machine) : "read");
+	if (cgroup->version == 1)
+		T_CHECK(r == -ENOENT);
+	else if (r < 0) /* without PSI, or with cgroup_disable=pressure */
+		T_CHECK(r == -ENOENT || r == -EOPNOTSUPP);
+	else
+		T_CHECK(r_machine == 0 && ours.full.total_us <= ours.some.total_us);
 }
 
 static void root(const struct umem_cgroup *cgroup)
@@ -194,6 +221,7 @@ int main(void)
 	swap_charged(&cgroup, at);
 	give_back(&cgroup, at);
 	root(&cgroup);
+	pressure(&cgroup);
 	munmap(at, N * K_PAGE);
 
 	/* The descriptor stays with the group, and says when it is gone. */
