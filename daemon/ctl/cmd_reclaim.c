@@ -102,8 +102,8 @@ static int parse_refaults(struct job *job, char *word)
 	drop_suffix(word, "/min");
 	if (umem_parse_percent(word, &job->options.refault_max_ppm_min) < 0 ||
 		job->options.refault_max_ppm_min == 0)
-		return ctl_usage(VERB, "\"%s\" is no share a minute; take one like 0.2%%/min, or off",
-			word);
+		return ctl_usage(VERB, "\"%s\" is no share a minute; take one like 0.2%%/min, or "
+			"off", word);
 	return CTL_DONE;
 }
 
@@ -307,8 +307,6 @@ static int run_intervals(struct job *job, struct umem_reclaim *reclaim, struct u
 		last = r == WAKE_END;
 		r = 0;
 	}
-	if (r == UMEM_GONE)
-		snprintf(note->text, sizeof(note->text), "all targets have ended");
 	if (reclaim_print_done(&job->total, report, job->ctl->json) < 0)
 		return -EIO;
 	return r;

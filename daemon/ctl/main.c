@@ -16,7 +16,7 @@ static const struct ctl_verb verbs[] = {
 	{ "swap", "PID | --file PATH", "where every page is, without touching one", cmd_swap },
 	{ "pageout", "PID", "put memory out to swap, once, and verify it", cmd_pageout },
 	{ "pagein", "PID", "bring swapped memory back", cmd_pagein },
-	{ "reclaim", "PID...", "put out what is not in use, and keep what comes back", cmd_reclaim },
+	{ "reclaim", "PID...", "put out what is not in use, keep what comes back", cmd_reclaim },
 };
 
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))

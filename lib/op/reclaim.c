@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/note.h"
@@ -42,7 +43,7 @@
  * @refused: processes that are not tried again.
  * @n_ever: targets there ever were.
  * @limits: of all.
- * @report, @seen, @events: what the caller is shown.
+ * @report, @seen, @events: what the caller is shown; the first @n_shown events were.
  * @turn: the target that works next.
  */
 struct umem_reclaim {
@@ -59,6 +60,7 @@ struct umem_reclaim {
 	size_t seen_room;
 	struct umem_reclaim_event *events;
 	size_t n_events;
+	size_t n_shown;
 	size_t events_room;
 	size_t turn;
 	uint64_t random;
@@ -93,6 +95,13 @@ struct umem_reclaim *umem_reclaim_free(struct umem_reclaim *reclaim)
 	return NULL;
 }
 
+static uint64_t now(const struct umem_reclaim *reclaim)
+{
+	const struct umem_clock *clock = reclaim->options.clock ?: &umem_clock_monotonic;
+
+	return clock->now_ns(clock->user);
+}
+
 static int add_event(struct umem_reclaim *reclaim, int pid, const char *comm, const char *text)
 {
 	struct umem_reclaim_event *event;
@@ -113,7 +122,16 @@ static int add_event(struct umem_reclaim *reclaim, int pid, const char *comm, co
 	return 0;
 }
 
-static int has_pid(const struct umem_cgroup_pids *pids, int pid)
+/* What the caller has seen is forgotten; what came up since then is kept. */
+static void forget_shown(struct umem_reclaim *reclaim)
+{
+	reclaim->n_events -= reclaim->n_shown;
+	memmove(reclaim->events, reclaim->events + reclaim->n_shown,
+		reclaim->n_events * sizeof(*reclaim->events));
+	reclaim->n_shown = 0;
+}
+
+static bool has_pid(const struct umem_cgroup_pids *pids, int pid)
 {
 	for (size_t i = 0; i < pids->n; i++)
 		if (pids->v[i] == pid)
@@ -121,7 +139,7 @@ static int has_pid(const struct umem_cgroup_pids *pids, int pid)
 	return false;
 }
 
-static int refuse(struct umem_reclaim *reclaim, int pid, const char *why)
+static int refuse(struct umem_reclaim *reclaim, int pid, const char *comm, const char *why)
 {
 	struct umem_cgroup_pids *refused = &reclaim->refused;
 
@@ -135,7 +153,7 @@ static int refuse(struct umem_reclaim *reclaim, int pid, const char *why)
 		refused->room = room;
 	}
 	refused->v[refused->n++] = pid;
-	return add_event(reclaim, pid, "", why);
+	return add_event(reclaim, pid, comm, why);
 }
 
 /* Take a process in. Return: 0, also when it cannot be had and was not named by its id. */
@@ -165,7 +183,7 @@ static int take_in(struct umem_reclaim *reclaim, int pid, const char *event,
 	if (r == UMEM_GONE)
 		return 0;
 	if (r < 0)
-		return refuse(reclaim, pid, why.text[0] ? why.text : strerror(-r));
+		return refuse(reclaim, pid, "", why.text[0] ? why.text : strerror(-r));
 	r = add_event(reclaim, pid, t->seen.comm, event);
 	if (r == 0)
 		reclaim->targets[reclaim->n_targets++] = UMEM_TAKE_PTR(t);
@@ -188,12 +206,37 @@ static bool is_target(const struct umem_reclaim *reclaim, int pid)
 	return false;
 }
 
+/* Let go of a target that cannot be had any more, and tell. */
+static int give_up(struct umem_reclaim *reclaim, size_t i, int err, const struct umem_note *why)
+{
+	const struct umem_reclaim_seen *seen = &reclaim->targets[i]->seen;
+	int r = refuse(reclaim, seen->pid, seen->comm,
+		why->text[0] ? why->text : strerror(-err));
+
+	drop(reclaim, i);
+	return r;
+}
+
+/* A number that is not found any more may be another process the next time. */
+static void forget_refused(struct umem_reclaim *reclaim)
+{
+	struct umem_cgroup_pids *refused = &reclaim->refused;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < refused->n; i++)
+		if (has_pid(&reclaim->finder.pids, refused->v[i]))
+			refused->v[kept++] = refused->v[i];
+	refused->n = kept;
+}
+
 /* Who came, who left the group. Who ended is found by looking at it. */
 static int find_targets(struct umem_reclaim *reclaim, struct umem_note *note)
 {
 	const struct umem_cgroup_pids *pids = &reclaim->finder.pids;
-	int r = umem_reclaim_find(&reclaim->finder, note);
+	int found = umem_reclaim_find(&reclaim->finder, note), r = found == UMEM_GONE ? 0 : found;
 
+	if (r == 0)
+		forget_refused(reclaim);
 	for (size_t i = 0; i < reclaim->n_targets && r == 0;) {
 		struct umem_reclaim_target *t = reclaim->targets[i];
 
@@ -212,7 +255,7 @@ static int find_targets(struct umem_reclaim *reclaim, struct umem_note *note)
 		if (!is_target(reclaim, pids->v[i]) && !has_pid(&reclaim->refused, pids->v[i]))
 			r = take_in(reclaim, pids->v[i], "found", note);
 	}
-	return r;
+	return r == 0 ? found : r;
 }
 
 /* A target whose memory is gone: it ended, or goes on as another program. */
@@ -230,7 +273,7 @@ static int replace(struct umem_reclaim *reclaim, size_t i, struct umem_note *not
 	r = take_in(reclaim, pid, "executed another program; begun anew", note);
 	if (r != 0 || !is_target(reclaim, pid))
 		return r;
-	return umem_reclaim_target_look(reclaim->targets[reclaim->n_targets - 1], umem_now_ns(),
+	return umem_reclaim_target_look(reclaim->targets[reclaim->n_targets - 1], now(reclaim),
 		       false, note) == -ENOMEM ? -ENOMEM : 0;
 }
 
@@ -246,12 +289,10 @@ static int look_at_targets(struct umem_reclaim *reclaim, uint64_t now_ns, bool f
 			i++;
 			continue;
 		}
-		if (r == UMEM_GONE) {
+		if (r == UMEM_GONE)
 			r = replace(reclaim, i, note);
-		} else if (r != -ENOMEM) {
-			r = refuse(reclaim, t->seen.pid, why.text[0] ? why.text : strerror(-r));
-			drop(reclaim, i);
-		}
+		else if (r != -ENOMEM)
+			r = give_up(reclaim, i, r, &why);
 		if (r != 0)
 			return r;
 	}
@@ -352,39 +393,66 @@ static int show_targets(struct umem_reclaim *reclaim)
 	report->targets = reclaim->seen;
 	report->n_targets = reclaim->n_targets;
 	report->events = reclaim->events;
-	report->n_events = reclaim->n_events;
+	report->n_events = reclaim->n_shown = reclaim->n_events;
 	return 0;
+}
+
+/* What the limits say, from the targets and the machine; what it said is put in the report. */
+static void ask_limits(struct umem_reclaim *reclaim, uint64_t dt_ns,
+	struct umem_limits_answer *ret_allowed)
+{
+	struct umem_reclaim_report *report = &reclaim->report;
+	struct umem_limits_seen seen = {
+		.dt_ns = dt_ns,
+		.resident_bytes = report->sum.resident_bytes,
+	};
+
+	/* Who else waits for memory on this machine says little about the target. */
+	if (report->sum.pressure_own || reclaim->options.machine_pressure)
+		seen.stalled_ppm = report->sum.pressure_ppm;
+	umem_reclaim_machine_look(&reclaim->machine, &seen);
+	/* Nothing lies behind the first look: its rate is for the interval to come. */
+	if (!reclaim->begun)
+		seen.dt_ns = reclaim->options.interval_ns;
+	umem_limits_note(&reclaim->limits, &seen, ret_allowed);
+	report->cpu_ppm = seen.cpu_ppm;
+	report->swap_free_bytes = seen.swap_free_bytes;
+	report->stored_ppm = seen.swap_given_bytes ? (uint64_t)((double)seen.swap_stored_bytes *
+		1e6 / (double)seen.swap_given_bytes) : 0;
+}
+
+/* Is there anything left to wait for? */
+static int outcome(const struct umem_reclaim *reclaim, int found, struct umem_note *note)
+{
+	if (found == UMEM_GONE || reclaim->n_targets > 0 || reclaim->options.n_pids == 0)
+		return found;
+	if (reclaim->refused.n > 0)
+		umem_note_set(note, -ESRCH, 0, "no target is left: the last one may not be had");
+	else
+		umem_note_set(note, -ESRCH, 0, "all targets have ended");
+	return UMEM_GONE;
 }
 
 int umem_reclaim_look(struct umem_reclaim *reclaim,
 	const struct umem_reclaim_report **ret_report, struct umem_note *note)
 {
 	struct umem_reclaim_report *report = &reclaim->report;
-	struct umem_limits_seen seen;
 	struct umem_limits_answer allowed;
-	uint64_t now_ns = umem_now_ns();
+	uint64_t now_ns = now(reclaim);
 	uint64_t dt_ns = reclaim->begun ? now_ns - report->at_ns : 0;
 	bool forced_back = umem_reclaim_swap_went_away(&reclaim->machine);
-	int r;
+	int r, found;
 
-	reclaim->n_events = 0;
-	r = find_targets(reclaim, note);
-	if (r == 0)
+	forget_shown(reclaim);
+	r = found = find_targets(reclaim, note);
+	if (found == 0 || found == UMEM_GONE)
 		r = look_at_targets(reclaim, now_ns, forced_back, note);
 	if (r != 0)
 		return r;
 	memset(&report->sum, 0, sizeof(report->sum));
 	for (size_t i = 0; i < reclaim->n_targets; i++)
 		add_seen(&report->sum, &reclaim->targets[i]->seen);
-	seen = (struct umem_limits_seen){
-		.dt_ns = dt_ns,
-		.resident_bytes = report->sum.resident_bytes,
-	};
-	/* Who else waits for memory on this machine says little about the target. */
-	if (report->sum.pressure_own || reclaim->options.machine_pressure)
-		seen.stalled_ppm = report->sum.pressure_ppm;
-	umem_reclaim_machine_look(&reclaim->machine, &seen);
-	umem_limits_note(&reclaim->limits, &seen, &allowed);
+	ask_limits(reclaim, dt_ns, &allowed);
 	r = plan(reclaim, now_ns, &allowed);
 	if (r == 0) {
 		sum_up(reclaim, &allowed);
@@ -395,21 +463,15 @@ int umem_reclaim_look(struct umem_reclaim *reclaim,
 	report->interval = reclaim->begun ? report->interval + 1 : 0;
 	report->at_ns = now_ns;
 	report->interval_ns = dt_ns;
-	report->cpu_ppm = seen.cpu_ppm;
-	report->swap_free_bytes = seen.swap_free_bytes;
-	report->stored_ppm = seen.swap_given_bytes ? (uint64_t)((double)seen.swap_stored_bytes *
-		1e6 / (double)seen.swap_given_bytes) : 0;
 	reclaim->begun = true;
 	reclaim->turn = 0;
 	*ret_report = report;
-	if (reclaim->n_targets == 0 && reclaim->options.n_pids > 0)
-		return UMEM_GONE;
-	return 0;
+	return outcome(reclaim, found, note);
 }
 
 int umem_reclaim_work(struct umem_reclaim *reclaim, uint64_t max_bytes, bool *ret_more)
 {
-	uint64_t now_ns = umem_now_ns(), left = max_bytes;
+	uint64_t now_ns = now(reclaim), left = max_bytes;
 
 	if (reclaim->options.dry_run) {
 		*ret_more = false;
@@ -417,16 +479,30 @@ int umem_reclaim_work(struct umem_reclaim *reclaim, uint64_t max_bytes, bool *re
 	}
 	while (reclaim->turn < reclaim->n_targets && left > 0) {
 		struct umem_reclaim_target *t = reclaim->targets[reclaim->turn];
+		struct umem_note why = { 0 };
 		uint64_t bytes = 0;
-		int r = umem_reclaim_target_work(t, left, now_ns, &reclaim->random, &bytes);
+		int r = umem_reclaim_target_work(t, left, now_ns, &reclaim->random, &bytes, &why);
 
-		if (r == -ENOMEM)
-			return r;
-		if (r != 0 || bytes == 0)
+		if (r < 0 && r != -ENOMEM)
+			r = give_up(reclaim, reclaim->turn, r, &why);
+		else if (r == UMEM_GONE || (r == 0 && bytes == 0))
 			reclaim->turn++;
+		if (r < 0)
+			return r;
 		left -= umem_min_u64(bytes, left);
 	}
 	*ret_more = reclaim->turn < reclaim->n_targets;
+	return 0;
+}
+
+/* What is asked of us that nobody can do. */
+static int check_options(const struct umem_reclaim_options *options, struct umem_note *note)
+{
+	for (size_t i = 0; i < options->n_pids; i++)
+		if (options->pids[i] == getpid())
+			return umem_note_set(note, -EINVAL, 0,
+				"pid %d is this program itself; it would wait for its own pages",
+				options->pids[i]);
 	return 0;
 }
 
@@ -443,7 +519,9 @@ int umem_reclaim_new(const struct umem_reclaim_options *options,
 	reclaim->options.limits.pressure_max_ppm = options->pressure_max_ppm;
 	reclaim->random = options->seed;
 	umem_limits_init(&reclaim->limits, &reclaim->options.limits);
-	r = umem_reclaim_finder_init(&reclaim->finder, &reclaim->options, note);
+	r = check_options(options, note);
+	if (r == 0)
+		r = umem_reclaim_finder_init(&reclaim->finder, &reclaim->options, note);
 	if (r == 0)
 		r = umem_reclaim_machine_check(&reclaim->machine, &reclaim->options, note);
 	if (r == 0)

@@ -18,6 +18,7 @@
 #include <umemd/types.h>
 
 #include "lib/base/attr.h"
+#include "lib/base/clock.h"
 #include "lib/policy/limits.h"
 #include "lib/policy/plan.h"
 
@@ -39,6 +40,7 @@ struct umem_reclaim;
  * @dry_run: decide, but do nothing to a target.
  * @seed: of the choice of samples.
  * @features: as umem_attach_options.feature_override.
+ * @clock: of intervals and ages; NULL: CLOCK_MONOTONIC.
  */
 struct umem_reclaim_options {
 	const int *pids;
@@ -55,6 +57,7 @@ struct umem_reclaim_options {
 	bool dry_run;
 	uint64_t seed;
 	const char *features;
+	const struct umem_clock *clock;
 };
 
 /** enum umem_reclaim_decision - about the next interval. */
@@ -120,7 +123,7 @@ struct umem_reclaim_event {
 /**
  * struct umem_reclaim_report - an interval; valid until the next look.
  * @interval: its number, from 1; the first look is number 0: nothing happened yet.
- * @at_ns: CLOCK_MONOTONIC.
+ * @at_ns: on the clock of the options.
  * @interval_ns: since the look before.
  * @cpu_ppm: our own share of one processor.
  * @swap_free_bytes: left.
@@ -152,7 +155,8 @@ struct umem_reclaim_report {
  * Return: 0; UMEM_GONE: a process that was named is not there; -EPERM, -EACCES;
  * -EADDRINUSE: another one reclaims from it already; -EBUSY: policy age, and
  * another userfaultfd watches it; -ENOSYS: policy pressure without PSI, or no
- * process_madvise; -ENOTSUP: no swap; -EINVAL: no such cgroup; -ENOMEM.
+ * process_madvise; -ENOTSUP: no swap, or a kernel thread; -EINVAL: ourselves, a
+ * thread's id, no cgroup; -ENOENT: nothing of that name; -ENOMEM.
  */
 int umem_reclaim_new(const struct umem_reclaim_options *options,
 	struct umem_reclaim **ret_reclaim, struct umem_note *note);
@@ -165,7 +169,8 @@ UMEM_DEFINE_CLEANUP(struct umem_reclaim, umem_reclaim_free)
 /**
  * umem_reclaim_look - an interval has ended: look, and decide about the next.
  *
- * Return: 0, UMEM_GONE when all processes that were named have ended; -ENOMEM, -errno.
+ * Return: 0; UMEM_GONE, with a report and a note: no process that was named is left, or
+ * the cgroup was removed; -ENOMEM, -errno.
  */
 int umem_reclaim_look(struct umem_reclaim *reclaim,
 	const struct umem_reclaim_report **ret_report, struct umem_note *note);
@@ -175,7 +180,8 @@ int umem_reclaim_look(struct umem_reclaim *reclaim,
  * @max_bytes: about so much.
  * @ret_more: there is more.
  *
- * A target that ends meanwhile is found by the next look. Return: 0, -ENOMEM.
+ * A target that ends meanwhile is found by the next look; one that may not be put out
+ * any more is let go, and the next look tells. Return: 0, -ENOMEM.
  */
 int umem_reclaim_work(struct umem_reclaim *reclaim, uint64_t max_bytes, bool *ret_more);
 

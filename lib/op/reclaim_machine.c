@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 
 #include "lib/base/note.h"
-#include "lib/kern/psi.h"
+#include "lib/kern/feat.h"
 
 /* Pages that the kernel scans in an interval before it counts as reclaiming: 4 MiB. */
 #define KERNEL_SCANS 1024
@@ -40,10 +40,13 @@ static uint64_t cpu_ns(void)
 bool umem_reclaim_swap_went_away(struct umem_reclaim_machine *m)
 {
 	struct umem_swap_areas areas = { 0 };
-	bool gone = false;
+	struct umem_meminfo info;
+	bool gone;
 
 	if (umem_swap_areas_read(NULL, NULL, &areas) < 0)
 		return false;
+	/* While one is being taken away the kernel lists it, but counts it less and less. */
+	gone = umem_meminfo_read(NULL, &info) == 0 && info.swap_total_bytes < areas.total_bytes;
 	for (size_t i = 0; i < m->areas.n && !gone; i++) {
 		size_t j = 0;
 
@@ -80,21 +83,47 @@ void umem_reclaim_machine_look(struct umem_reclaim_machine *m, struct umem_limit
 	m->begun = true;
 }
 
+/* What the kernel has to have, as far as it is asked for. */
+static int check_kernel(const struct umem_reclaim_options *options, struct umem_note *note)
+{
+	uint64_t needs = 0;
+	struct umem_feats feats;
+	int r;
+
+	if (!options->dry_run)
+		needs |= UMEM_FEAT_BIT(UMEM_FEAT_PROCESS_MADVISE);
+	if (options->policy == UMEM_POLICY_PRESSURE)
+		needs |= UMEM_FEAT_BIT(UMEM_FEAT_PSI);
+	r = umem_feats_probe_some(needs, &feats);
+	if (r == 0 && options->features)
+		r = umem_feats_override(&feats, options->features);
+	if (r < 0)
+		return umem_note_set(note, r, 0, "UMEM_FEATURES=\"%s\" is no list of +name and "
+			"-name; umemctl doctor lists the names", options->features);
+	/* Not to be allowed to is not to lack it: each target is asked. */
+	if ((needs & ~feats.found & ~feats.unknown) & UMEM_FEAT_BIT(UMEM_FEAT_PROCESS_MADVISE))
+		return umem_note_set(note, -ENOSYS, 0, "this kernel has no process_madvise "
+			"(Linux 5.10), so that nothing can be put out (feature process_madvise)");
+	if (needs & ~feats.found & UMEM_FEAT_BIT(UMEM_FEAT_PSI))
+		return umem_note_set(note, -ENOSYS, 0, "the policy pressure needs the kernel's "
+			"pressure stall information (CONFIG_PSI, psi=1; feature psi); take the "
+			"policy probe");
+	return 0;
+}
+
 int umem_reclaim_machine_check(struct umem_reclaim_machine *m,
 	const struct umem_reclaim_options *options, struct umem_note *note)
 {
-	struct umem_psi psi;
-	int r = umem_swap_areas_read(NULL, NULL, &m->areas);
+	int r = check_kernel(options, note);
 
+	if (r < 0)
+		return r;
+	r = umem_swap_areas_read(NULL, NULL, &m->areas);
 	if (r < 0)
 		return umem_note_set(note, r, 0, "reading /proc/swaps: %s", strerror(-r));
 	if (m->areas.n == 0 && !options->dry_run)
 		return umem_note_set(note, -ENOTSUP, 0, "this machine has no swap, so nothing can "
 			"go out; make some (zram, a partition, a file) and swapon it, or use "
 			"--dry-run");
-	if (options->policy != UMEM_POLICY_PRESSURE)
-		return 0;
-	r = umem_psi_read(-1, UMEM_PSI_MACHINE, &psi);
-	return r < 0 ? umem_note_set(note, -ENOSYS, 0, "the policy pressure needs the kernel's "
-		"pressure stall information (CONFIG_PSI, psi=1): %s", strerror(-r)) : 0;
+	return 0;
 }

@@ -27,11 +27,13 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
 #include "lib/kern/claim.h"
+#include "lib/kern/pidfd.h"
 #include "lib/kern/procstat.h"
 #include "lib/op/reclaim_count.h"
 
@@ -41,9 +43,6 @@
 
 /* More pages than this a fault does not bring in (64 KiB each, with room to spare). */
 #define UNASKED_PAGES 32
-
-/* When the working set has changed, holds end within this time. */
-#define WAKE_NS 60000000000u
 
 struct umem_reclaim_target *umem_reclaim_target_free(struct umem_reclaim_target *t)
 {
@@ -94,6 +93,20 @@ static int watch(struct umem_reclaim_target *t, const struct umem_attach_options
 	return r != 0 ? r : umem_watch_new(t->watched, &options, &t->watch, note);
 }
 
+/* May its pages be put out? The kernel says so by advice about nothing. */
+static int check_may(struct umem_reclaim_target *t, struct umem_note *note)
+{
+	struct iovec nothing = { 0 };
+	uint64_t bytes;
+	int r = umem_pidfd_madvise(umem_target_pidfd(t->target), &nothing, 1, MADV_PAGEOUT,
+		&bytes);
+
+	if (r == -EPERM || r == -EACCES)
+		umem_note_set(note, r, 0, "pages of pid %d (%s) may not be put out: that needs "
+			"CAP_SYS_NICE and the right to trace it", t->seen.pid, t->seen.comm);
+	return r == -ESRCH ? UMEM_GONE : r;
+}
+
 static void find_pressure(struct umem_reclaim_target *t)
 {
 	if (umem_cgroup_of("/proc", t->seen.pid, &t->cgroup, NULL) != 0)
@@ -138,6 +151,8 @@ int umem_reclaim_target_new(int pid, const struct umem_reclaim_options *options,
 	r = umem_target_open(pid, &attach, &t->target, note);
 	if (r == 0)
 		r = claim(t, note);
+	if (r == 0 && !options->dry_run)
+		r = check_may(t, note);
 	if (r == 0 && options->policy == UMEM_POLICY_AGE)
 		r = watch(t, &attach, note);
 	if (r == 0)
@@ -400,8 +415,6 @@ int umem_reclaim_target_plan(struct umem_reclaim_target *t, uint64_t now_ns,
 			t->dt_ns, &answer);
 		in.take_pages = answer.take_bytes >> UMEM_PAGE_SHIFT;
 	}
-	if (t->allowed.changed)
-		umem_slices_wake(&t->slices, now_ns, WAKE_NS);
 	umem_plan_make(&t->planner, &t->slices, &in, &t->plan);
 	decide(t, allowed_bytes, limit);
 	if (t->plan.n_split > 0) {

@@ -107,6 +107,6 @@ int umem_reclaim_target_plan(struct umem_reclaim_target *target, uint64_t now_ns
  * Return: 0, UMEM_GONE, -ENOMEM, -errno.
  */
 int umem_reclaim_target_work(struct umem_reclaim_target *target, uint64_t max_bytes,
-	uint64_t now_ns, uint64_t *random, uint64_t *ret_bytes);
+	uint64_t now_ns, uint64_t *random, uint64_t *ret_bytes, struct umem_note *note);
 
 #endif

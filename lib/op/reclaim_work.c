@@ -7,12 +7,12 @@
 
 /* Put out what was picked of the slices [@first, @t->next), and tell each what became of it. */
 static int put_out(struct umem_reclaim_target *t, size_t first, struct umem_pageset *picked,
-	uint64_t now_ns)
+	uint64_t now_ns, struct umem_note *note)
 {
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset went = { 0 };
 	struct umem_pageout result;
 	uint64_t share = 0;
-	int r = umem_pageout_pages(t->target, t->map, picked, 0, &went, &result, NULL);
+	int r = umem_pageout_pages(t->target, t->map, picked, 0, &went, &result, note);
 
 	if (r != 0)
 		return r;
@@ -73,7 +73,7 @@ static int pick(struct umem_reclaim_target *t, const struct umem_slice *slice,
 }
 
 int umem_reclaim_target_work(struct umem_reclaim_target *t, uint64_t max_bytes,
-	uint64_t now_ns, uint64_t *random, uint64_t *ret_bytes)
+	uint64_t now_ns, uint64_t *random, uint64_t *ret_bytes, struct umem_note *note)
 {
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset picked = { 0 };
 	size_t first = t->next;
@@ -89,7 +89,7 @@ int umem_reclaim_target_work(struct umem_reclaim_target *t, uint64_t max_bytes,
 		bytes += (uint64_t)slice->want << UMEM_PAGE_SHIFT;
 	}
 	if (r == 0 && bytes > 0)
-		r = put_out(t, first, &picked, now_ns);
+		r = put_out(t, first, &picked, now_ns, note);
 	if (r == 0)
 		*ret_bytes = bytes;
 	return r;

@@ -285,8 +285,8 @@ static pid_t start_reclaim(const struct server *s, enum way way)
 	char pid[16];
 	const char *probe[] = { getenv("UMEMCTL") ?: "build/daemon/ctl/umemctl", "--json",
 		"reclaim", pid, NULL };
-	const char *age[] = { probe[0], "--json", "reclaim", pid, "--policy", "age", "--refault-max",
-		"off", NULL };
+	const char *age[] = { probe[0], "--json", "reclaim", pid, "--policy", "age",
+		"--refault-max", "off", NULL };
 
 	snprintf(pid, sizeof(pid), "%d", s->pid);
 	if (way != WAY_PROBE && way != WAY_AGE)
@@ -349,15 +349,16 @@ static void print_row(const struct server *s, enum way way, const struct figures
 		(double)percentile(with, 0.999) / 1e3, (double)with->longest_ns / 1e6,
 		100 * (double)cpu_ns / (double)with->ns);
 	fflush(stdout);
-	b_json("reclaim", "\"way\":\"%s\",\"out_bytes\":%.0f,\"cold_bytes\":%.0f,\"faults\":%llu,"
-		"\"late_faults_per_min\":%.1f,\"rate_alone\":%.0f,\"rate\":%.0f,\"p99_alone_ns\":%llu,"
-		"\"p99_ns\":%llu,\"p999_ns\":%llu,\"longest_ns\":%llu,\"cpu_ns\":%llu", way_names[way],
-		out, cold, (unsigned long long)(now.maj_flt - before->maj_flt),
-		late_seconds ? (double)late_faults * 60 / (double)late_seconds : 0, rate[0], rate[1],
-		(unsigned long long)percentile(alone, 0.99),
+	b_json("reclaim", "\"way\":\"%s\",\"out_bytes\":%.0f,\"cold_bytes\":%.0f,"
+		"\"faults\":%llu,\"late_faults_per_min\":%.1f,\"rate_alone\":%.0f,\"rate\":%.0f,"
+		"\"p99_alone_ns\":%llu,\"p99_ns\":%llu,\"p999_ns\":%llu,\"longest_ns\":%llu,"
+		"\"cpu_ns\":%llu",
+		way_names[way], out, cold, (unsigned long long)(now.maj_flt - before->maj_flt),
+		late_seconds ? (double)late_faults * 60 / (double)late_seconds : 0, rate[0],
+		rate[1], (unsigned long long)percentile(alone, 0.99),
 		(unsigned long long)percentile(with, 0.99),
-		(unsigned long long)percentile(with, 0.999), (unsigned long long)with->longest_ns,
-		(unsigned long long)cpu_ns);
+		(unsigned long long)percentile(with, 0.999),
+		(unsigned long long)with->longest_ns, (unsigned long long)cpu_ns);
 }
 
 static void run_way(enum way way, uint64_t bytes, uint64_t seconds)
