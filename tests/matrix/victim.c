@@ -156,6 +156,14 @@ static uint64_t await(struct victim *v)
 	return answer;
 }
 
+int v_pagemap(pid_t pid)
+{
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+	return (int)T_SYS(open(path, O_RDONLY | O_CLOEXEC));
+}
+
 void v_start(struct victim *v, uint64_t n_hot, uint64_t n_cold, const char *name)
 {
 	struct start start = { .n_hot = n_hot, .n_cold = n_cold };
@@ -185,8 +193,7 @@ void v_start(struct victim *v, uint64_t n_hot, uint64_t n_cold, const char *name
 	v->base = await(v);
 	snprintf(path, sizeof(path), "/proc/%d", (int)v->pid);
 	v->proc = (int)T_SYS(open(path, O_PATH | O_DIRECTORY | O_CLOEXEC));
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)v->pid);
-	v->pagemap = (int)T_SYS(open(path, O_RDONLY | O_CLOEXEC));
+	v->pagemap = v_pagemap(v->pid);
 }
 
 uint64_t v_tell(struct victim *v, enum v_order order)
@@ -199,7 +206,8 @@ uint64_t v_tell(struct victim *v, enum v_order order)
 
 void v_stop(struct victim *v)
 {
-	t_end(v->pid);
+	if (v->pid)
+		t_end(v->pid);
 	close(v->cmd);
 	close(v->reply);
 	close(v->proc);

@@ -61,8 +61,11 @@ void v_start(struct victim *v, uint64_t n_hot, uint64_t n_cold, const char *name
 /** v_tell - have it obey; fails when it does not answer. Return: its answer. */
 uint64_t v_tell(struct victim *v, enum v_order order);
 
-/** v_stop - end it. */
+/** v_stop - end it, unless @pid is 0. */
 void v_stop(struct victim *v);
+
+/** v_pagemap - the pagemap of a process, as it is now. */
+int v_pagemap(pid_t pid);
 
 /** v_out - pages of [@first, @first + @n) that are out, by the raw words of pagemap. */
 uint64_t v_out(const struct victim *v, uint64_t first, uint64_t n);
