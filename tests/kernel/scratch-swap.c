@@ -82,7 +82,7 @@ static struct area *area_of(const char *path)
 	T_FAIL("no area %s", path);
 }
 
-static void format(const char *path, uint64_t size_bytes)
+void k_format_swap(const char *path, uint64_t size_bytes)
 {
 	uint32_t head[3] = { 1, (uint32_t)(size_bytes / K_PAGE) - 1, 0 };
 	char page[K_PAGE] = { 0 };
@@ -163,7 +163,7 @@ static bool takes_pages(const char *path)
 
 static const char *switch_on(struct area *area, uint64_t size_bytes)
 {
-	format(area->path, size_bytes);
+	k_format_swap(area->path, size_bytes);
 	if (swapon(area->path, SWAP_FLAG_PREFER | priority) < 0)
 		T_SKIP("no swap on %s: %s", area->path, strerror(errno));
 	area->on = true;

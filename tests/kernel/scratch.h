@@ -109,6 +109,9 @@ void k_hugepages(unsigned n);
  */
 const char *k_zram_swap(uint64_t size_bytes);
 
+/** k_format_swap - make a device or a file ready for swapon(2). */
+void k_format_swap(const char *dev, uint64_t size_bytes);
+
 /**
  * k_swap_file - swap on a new file of a disk file system until this program ends, as
  * k_zram_swap(). Pages stay in the swap cache, since its writes take time. Skips where
