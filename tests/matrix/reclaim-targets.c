@@ -306,6 +306,15 @@ static void not_to_be_had(void)
 		expect_refused(kernel_thread, -ENOTSUP, "kernel thread");
 }
 
+static uint64_t least_out(const struct victim *v, int n)
+{
+	uint64_t least = UINT64_MAX;
+
+	for (int i = 0; i < n; i++)
+		least = v_out(&v[i], HOT, COLD) < least ? v_out(&v[i], HOT, COLD) : least;
+	return least;
+}
+
 /* Several by their name: the cold of each goes out, what comes later is found, too. */
 static void by_name(void)
 {
@@ -324,7 +333,7 @@ static void by_name(void)
 	T_CHECK(run.report->n_targets == 2);
 	snprintf(name, sizeof(name), "rn-%d-2", (int)getpid());
 	v_start(&v[2], HOT, COLD, name);
-	for (int step = 0; step < 150 && v_out(&v[2], HOT, COLD) < ENOUGH; step++) {
+	for (int step = 0; step < 150 && least_out(v, 3) < ENOUGH; step++) {
 		run_work(&run);
 		for (int i = 0; i < 3; i++)
 			v_tell(&v[i], V_READ);
@@ -332,9 +341,7 @@ static void by_name(void)
 		T_CHECK(run_told(&run, v[2].pid, "found") == (step == 0));
 	}
 	T_CHECK(run.report->n_targets == 3);
-	for (int i = 0; i < 3; i++)
-		T_CHECK(v_out(&v[i], HOT, COLD) >= ENOUGH, "(%d: %llu)", i,
-			(unsigned long long)v_out(&v[i], HOT, COLD));
+	T_CHECK(least_out(v, 3) >= ENOUGH, "(%llu)", (unsigned long long)least_out(v, 3));
 	run_end(&run);
 	for (int i = 0; i < 3; i++) {
 		v_tell(&v[i], V_CHECK);
