@@ -98,7 +98,8 @@ static int look_at(struct swap_file *pages, int fd, const struct umem_range *ran
 
 /*
  * Open a file if it is one in memory. What it is, is known before it is opened:
- * opening a device may do something to it. Who may write to it is told more.
+ * opening a device may do something to it. Not for writing, which keeps others from
+ * executing it and breaks their leases, but where huge pages are to be asked for.
  */
 static int open_in_memory(const char *path, int *ret_fd, uint64_t *ret_page_size_bytes)
 {
@@ -113,7 +114,7 @@ static int open_in_memory(const char *path, int *ret_fd, uint64_t *ret_page_size
 	if (!S_ISREG(st.st_mode) || (fs.f_type != TMPFS_MAGIC && fs.f_type != HUGETLBFS_MAGIC))
 		return -EINVAL;
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", place);
-	fd = open(self, O_RDWR | O_CLOEXEC);
+	fd = fs.f_type == HUGETLBFS_MAGIC ? open(self, O_RDWR | O_CLOEXEC) : -1;
 	if (fd < 0)
 		fd = open(self, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """umemctl swap against memory of which every page's state is known."""
+import fcntl
 import os
+import signal
 import sys
 
 from ctltest import NOBODY, check, clear_line
@@ -224,6 +226,12 @@ def named_file(place):
             consistent(answer)
             got = sums_of(told_runs(answer))
             check(got["resident"] + got["swapped"] == 12288, answer)
+        # A lease ends when anybody opens the file for writing, and so would executing it.
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        with open(path, "rb") as file:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+            swap(place, "--file", path)
+            check(fcntl.fcntl(file, fcntl.F_GETLEASE) == fcntl.F_RDLCK, "opened for writing")
     except FileNotFoundError:
         return "no /dev/shm"
     finally:
