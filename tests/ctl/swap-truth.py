@@ -8,7 +8,7 @@ import sys
 from ctltest import NOBODY, check, clear_line
 from swaptest import STATES, SwapVictim, join, main, sums_of, swap, told_runs, until_true
 
-AREAS = ("private", "memfd", "shared", "sparse")
+AREAS = ("private", "memfd", "shared", "sparse", "mixed")
 TABLES = ("scan", "words", "smaps")
 OBJECTS = ("cachestat", "halving", "extents")
 

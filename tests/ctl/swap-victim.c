@@ -11,6 +11,7 @@
  * of the reserved pool, too. End of file ends it.
  */
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -37,6 +38,7 @@ struct run {
  * @fd: of the object, or -1.
  * @page_bytes: of its pages.
  * @runs: its pages.
+ * @repeat: how often they come, one after the other; 0 is once.
  */
 struct area {
 	const char *name;
@@ -44,6 +46,7 @@ struct area {
 	int fd;
 	size_t page_bytes;
 	struct run runs[MAX_RUNS];
+	size_t repeat;
 };
 
 /* Names that would do harm to a terminal. */
@@ -59,34 +62,47 @@ static struct area areas[] = {
 		{ "resident", 5 }, { "untouched", 3 } } },
 	{ "sparse", NULL, -1, K_PAGE, { { "resident", 2 }, { "untouched", 1u << 24 },
 		{ "swapped", 3 } } },
+	{ "mixed", NULL, -1, K_PAGE, { { "resident", 7 }, { "swapped", 2 }, { "zero", 9 },
+		{ "resident", 1 }, { "swapped", 7 }, { "untouched", 31 }, { "swapped", 1 },
+		{ "untouched", 40 } }, 12 },
 	{ "huge", NULL, -1, K_HUGE, { { "resident", 1 }, { "untouched", 2 } } },
 	{ "hugefile", NULL, -1, K_HUGE, { { "untouched", 1 }, { "resident", 1 } } },
 };
 
-enum { PRIVATE, MEMFD, SHARED, UNMAPPED, SPARSE, HUGE, HUGEFILE, N_AREAS };
+enum { PRIVATE, MEMFD, SHARED, UNMAPPED, SPARSE, MIXED, HUGE, HUGEFILE, N_AREAS };
 
-static size_t len_of(const struct area *area)
+/* The run @i of all with their repetitions, or NULL behind the last one. */
+static const struct run *run_at(const struct area *area, size_t i)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < MAX_RUNS; i++)
-		n += area->runs[i].n_pages;
+	while (n < MAX_RUNS && area->runs[n].n_pages)
+		n++;
+	return i < n * (area->repeat ? area->repeat : 1) ? &area->runs[i % n] : NULL;
+}
+
+static size_t len_of(const struct area *area)
+{
+	const struct run *run;
+	size_t n = 0;
+
+	for (size_t i = 0; (run = run_at(area, i)); i++)
+		n += run->n_pages;
 	return n * area->page_bytes;
 }
 
+/*
+ * Have pages that are in memory put out. By the sums of smaps, and not by mincore(2): pages
+ * that went to a swap file of somebody else may stay in the swap cache for long.
+ */
 static void page_out(char *at, size_t n_pages)
 {
-	size_t len = n_pages * K_PAGE, n = n_pages;
-	unsigned char in[64];
+	uint64_t want_kb = k_smaps_kb(at, "Swap") + n_pages * (K_PAGE / 1024), kb = 0;
 
-	T_CHECK(n_pages <= sizeof(in));
-	for (uint64_t end = t_now_ns() + 10000000000u; n > 0;) {
-		T_SYS(madvise(at, len, MADV_PAGEOUT));
-		T_SYS(mincore(at, len, in));
-		n = 0;
-		for (size_t i = 0; i < n_pages; i++)
-			n += in[i] & 1;
-		T_CHECK(n == 0 || t_now_ns() < end, "%zu pages stay", n);
+	for (uint64_t end = t_now_ns() + 10000000000u; kb < want_kb;) {
+		T_SYS(madvise(at, n_pages * K_PAGE, MADV_PAGEOUT));
+		kb = k_smaps_kb(at, "Swap");
+		T_CHECK(kb >= want_kb || t_now_ns() < end, "%zu pages stay", n_pages);
 	}
 }
 
@@ -111,16 +127,17 @@ static void bring(char *at, const struct run *run, size_t page_bytes)
 
 static void bring_all(const struct area *area)
 {
-	size_t len = len_of(area);
+	size_t len = len_of(area), from = 0;
+	const struct run *run;
 	char *at = area->at;
 
 	if (!at && area->fd < 0)
 		return;
 	if (!area->at)
 		at = k_map(len, MAP_SHARED, area->fd);
-	for (size_t i = 0, from = 0; i < MAX_RUNS && area->runs[i].n_pages; i++) {
-		bring(at + from, &area->runs[i], area->page_bytes);
-		from += area->runs[i].n_pages * area->page_bytes;
+	for (size_t i = 0; (run = run_at(area, i)); i++) {
+		bring(at + from, run, area->page_bytes);
+		from += run->n_pages * area->page_bytes;
 	}
 	if (!area->at)
 		munmap(at, len);
@@ -154,6 +171,8 @@ static void make_all(bool huge)
 	areas[SPARSE].at = k_map(len_of(&areas[SPARSE]),
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 	T_SYS(madvise(areas[SPARSE].at, len_of(&areas[SPARSE]), MADV_NOHUGEPAGE));
+	areas[MIXED].at = k_anon(len_of(&areas[MIXED]));
+	T_SYS(madvise(areas[MIXED].at, len_of(&areas[MIXED]), MADV_DONTFORK));
 	if (!huge)
 		return;
 	k_hugepages(5);
@@ -171,14 +190,14 @@ static void print_all(pid_t child)
 	printf("{\"pid\":%d,\"child\":%d,\"areas\":{", getpid(), child);
 	for (size_t i = 0; i < N_AREAS; i++) {
 		const struct area *area = &areas[i];
+		const struct run *run;
 
 		if (!area->at && area->fd < 0)
 			continue;
 		printf("%s\"%s\":{\"start\":%lu,\"fd\":%d,\"page\":%zu,\"runs\":[", comma,
 			area->name, (unsigned long)area->at, area->fd, area->page_bytes);
-		for (size_t k = 0; k < MAX_RUNS && area->runs[k].n_pages; k++)
-			printf("%s[\"%s\",%zu]", k ? "," : "", area->runs[k].state,
-				area->runs[k].n_pages);
+		for (size_t k = 0; (run = run_at(area, k)); k++)
+			printf("%s[\"%s\",%zu]", k ? "," : "", run->state, run->n_pages);
 		printf("]}");
 		comma = ",";
 	}
@@ -194,6 +213,19 @@ static void wait_for_end(void)
 		;
 }
 
+/*
+ * Pages that were just touched wait in a list of their processor before they can be
+ * put out, and MADV_PAGEOUT empties that of its own processor only.
+ */
+static void stay_here(void)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	T_SYS(sched_setaffinity(0, sizeof(one), &one));
+}
+
 int main(int argc, char **argv)
 {
 	pid_t child;
@@ -206,6 +238,7 @@ int main(int argc, char **argv)
 		wait_for_end();
 		return 0;
 	}
+	stay_here();
 	make_all(argc > 1 && strcmp(argv[1], "huge") == 0);
 	/* Before anything is touched, so that no page is in two page tables. */
 	child = t_fork();
