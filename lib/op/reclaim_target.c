@@ -36,6 +36,7 @@
 #include "lib/kern/pidfd.h"
 #include "lib/kern/procstat.h"
 #include "lib/op/reclaim_count.h"
+#include "lib/op/reclaim_huge.h"
 
 /* Slices that are alike again are put together once in so long, and stay so for this long. */
 #define MERGE_NS 60000000000u
@@ -53,6 +54,7 @@ struct umem_reclaim_target *umem_reclaim_target_free(struct umem_reclaim_target 
 	umem_residency_free(t->map);
 	umem_target_free(t->target);
 	umem_ranges_deinit(&t->can_go);
+	umem_ranges_deinit(&t->huge);
 	umem_pageset_deinit(&t->out);
 	umem_pageset_deinit(&t->returned);
 	umem_pageset_deinit(&t->warm);
@@ -427,5 +429,5 @@ int umem_reclaim_target_plan(struct umem_reclaim_target *t, uint64_t now_ns,
 		t->merged_ns = now_ns;
 	}
 	t->next = 0;
-	return 0;
+	return t->huge.n ? umem_reclaim_huge_restore(t) : 0;
 }

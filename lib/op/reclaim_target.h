@@ -28,6 +28,7 @@
  * @returned: of it, what came back in the interval.
  * @warm: came back once, and is resident since: the last to be chosen.
  * @used: what was written in the interval.
+ * @huge: blocks that were one huge page before a sample of them went out.
  * @slices, @planner, @thrash, @allowed, @pressure, @plan: the policy's state.
  * @cgroup, @psi, @psi_known: whose stalls to look at, and their last reading.
  * @sum: of the slices, in the last look.
@@ -50,6 +51,7 @@ struct umem_reclaim_target {
 	struct umem_pageset returned;
 	struct umem_pageset warm;
 	struct umem_pageset used;
+	struct umem_ranges huge;
 	struct umem_slices slices;
 	struct umem_planner planner;
 	struct umem_thrash thrash;

@@ -3,6 +3,7 @@
 #include "lib/base/attr.h"
 #include "lib/op/pageout.h"
 #include "lib/op/reclaim_count.h"
+#include "lib/op/reclaim_huge.h"
 #include "lib/op/reclaim_target.h"
 
 /* Put out what was picked of the slices [@first, @t->next), and tell each what became of it. */
@@ -85,7 +86,10 @@ int umem_reclaim_target_work(struct umem_reclaim_target *t, uint64_t max_bytes,
 
 		if (slice->want == 0)
 			continue;
-		r = pick(t, slice, random, &picked);
+		if (slice->want < slice->resident)
+			r = umem_reclaim_huge_note(t, slice);
+		if (r == 0)
+			r = pick(t, slice, random, &picked);
 		bytes += (uint64_t)slice->want << UMEM_PAGE_SHIFT;
 	}
 	if (r == 0 && bytes > 0)

@@ -155,6 +155,44 @@ static void dry_run(void)
 	v_stop(&v);
 }
 
+/* Huge pages that are in use are split by their sample, and made again. */
+static void huge_pages(void)
+{
+	uint64_t before, least = UINT64_MAX, after;
+	struct victim v;
+	struct run run;
+	int pid;
+
+	v_start(&v, 16 * 512, 0, NULL);
+	v_tell(&v, V_HUGE);
+	before = v_huge(&v);
+	if (before < 8 * K_HUGE) {
+		k_fact("%llu bytes of huge pages could be had: not looked at",
+			(unsigned long long)before);
+		v_stop(&v);
+		return;
+	}
+	pid = v.pid;
+	run_init(&run, UMEM_POLICY_PROBE);
+	run.options.pids = &pid;
+	run.options.n_pids = 1;
+	run_begin(&run);
+	for (int i = 0; i < 20; i++) {
+		run_work(&run);
+		after = v_huge(&v);
+		least = after < least ? after : least;
+		run_step(&run, &v, V_READ);
+	}
+	after = v_huge(&v);
+	k_fact("huge pages: %llu MiB, at the least %llu, in the end %llu",
+		(unsigned long long)before >> 20, (unsigned long long)least >> 20,
+		(unsigned long long)after >> 20);
+	T_CHECK(least < before && after + K_HUGE >= before);
+	run_end(&run);
+	T_CHECK(v_tell(&v, V_CHECK) == 16 * 512);
+	v_stop(&v);
+}
+
 int main(int argc, char **argv)
 {
 	v_main(argc, argv);
@@ -163,6 +201,7 @@ int main(int argc, char **argv)
 	policy(UMEM_POLICY_AGE, V_TOUCH, COLD * 8 / 10, 120);
 	policy(UMEM_POLICY_PRESSURE, V_READ, COLD / 4, 160);
 	objective();
+	huge_pages();
 	dry_run();
 	return 0;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* A victim that checks its own memory, and a run of reclaim in lockstep with it. */
+#include "lib/base/attr.h"
 #include "tests/matrix/victim.h"
 
 #include <fcntl.h>
@@ -104,6 +105,13 @@ static uint64_t obey(const struct start *start, struct memory *m, char order)
 	case V_LOCK:
 		T_SYS(mlock(m->at, m->n * K_PAGE));
 		return m->n;
+	case V_HUGE:
+		/* By hand, since the setting for the whole machine may be "never". */
+		madvise(m->at, m->n * K_PAGE, MADV_HUGEPAGE);
+		for (char *at = (char *)umem_align_up((uintptr_t)m->at, K_HUGE);
+			at + K_HUGE <= m->at + m->n * K_PAGE; at += K_HUGE)
+			madvise(at, K_HUGE, MADV_COLLAPSE);
+		return m->n;
 	case V_RANDOM:
 		m->random = 1;
 		for (uint64_t i = m->n_hot * K_PAGE; i < m->n * K_PAGE; i += 8)
@@ -194,6 +202,22 @@ void v_start(struct victim *v, uint64_t n_hot, uint64_t n_cold, const char *name
 	snprintf(path, sizeof(path), "/proc/%d", (int)v->pid);
 	v->proc = (int)T_SYS(open(path, O_PATH | O_DIRECTORY | O_CLOEXEC));
 	v->pagemap = v_pagemap(v->pid);
+}
+
+uint64_t v_huge(const struct victim *v)
+{
+	unsigned long long kb = 0;
+	char path[48], line[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)v->pid);
+	file = fopen(path, "re");
+	T_CHECK(file != NULL);
+	while (fgets(line, sizeof(line), file) &&
+		sscanf(line, "AnonHugePages: %llu", &kb) != 1)
+		;
+	fclose(file);
+	return kb << 10;
 }
 
 uint64_t v_tell(struct victim *v, enum v_order order)

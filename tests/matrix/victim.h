@@ -46,6 +46,7 @@ enum v_order {
 	V_UNMAP = 'u',	 /* unmap the last quarter of its cold part */
 	V_DISCARD = 'd', /* MADV_DONTNEED of the quarter before that */
 	V_LOCK = 'm',	 /* mlock all that is mapped now */
+	V_HUGE = 'h',	 /* have huge pages wherever they fit; how many are full */
 	V_RANDOM = 'R',	 /* fill the cold part with what does not compress */
 };
 
@@ -69,6 +70,9 @@ int v_pagemap(pid_t pid);
 
 /** v_out - pages of [@first, @first + @n) that are out, by the raw words of pagemap. */
 uint64_t v_out(const struct victim *v, uint64_t first, uint64_t n);
+
+/** v_huge - bytes of its private memory that huge pages map, by its smaps_rollup. */
+uint64_t v_huge(const struct victim *v);
 
 /** v_maj_flt - its major faults so far. */
 uint64_t v_maj_flt(const struct victim *v);
