@@ -17,6 +17,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "lib/base/attr.h"
 #include "lib/kern/filecache.h"
@@ -27,6 +30,39 @@
 /* The last swap type that can be an area (see lib/mem/residency_table.c). */
 #define LAST_AREA 22u
 
+/* May this process write the file? Only of such a one are pages moved. */
+static bool may_write(int fd)
+{
+	struct stat st;
+	char path[40];
+
+	if (fstat(fd, &st) == 0 && st.st_uid == geteuid())
+		return true;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0;
+}
+
+/*
+ * The memory behind a region. For reading, which is enough: a file that is open for
+ * writing cannot be executed. Files of disks are not opened at all: it may be felt.
+ */
+static int open_object(const struct umem_target *target, const struct umem_region *region,
+	struct umem_page_view *view)
+{
+	struct umem_vma vma = { .start = region->start, .end = region->end };
+	int fd, r;
+
+	if (region->kind != UMEM_KIND_SHMEM && region->kind != UMEM_KIND_FILE_PRIVATE)
+		return -ENOTSUP;
+	if (umem_region_backing(target->tid, &vma) != UMEM_BACKING_SHMEM)
+		return -ENOTSUP;
+	r = umem_filecache_open_mapping(target->tid, region->start, region->end, O_RDONLY, &fd);
+	if (r < 0)
+		return r;
+	view->read_only = !may_write(fd);
+	return umem_object_open_consume(fd, NULL, &view->object);
+}
+
 /* Get ready for pages of @region. What cannot be opened is not seen. */
 static void open_view(const struct umem_target *target, const struct umem_region *region,
 	struct umem_page_view *ret_view)
@@ -35,22 +71,11 @@ static void open_view(const struct umem_target *target, const struct umem_region
 		.region = region,
 		.pagemap_fd = target->pagemap_fd,
 		.object = { .fd = -1, .uffd = -1 },
-		.shared = region->kind == UMEM_KIND_SHMEM,
 		.shift = region->start - region->offset,
 	};
-	int fd, r = -ENOENT;
 
-	if (view.shared || region->kind == UMEM_KIND_FILE_PRIVATE)
-		r = umem_filecache_open_mapping(target->tid, region->start, region->end, O_RDWR,
-			&fd);
-	if (r == -EACCES || r == -EROFS || r == -EPERM || r == -ETXTBSY) {
-		view.read_only = r == -EACCES || r == -EROFS;
-		r = umem_filecache_open_mapping(target->tid, region->start, region->end,
-			O_RDONLY, &fd);
-	}
-	if (r == 0)
-		view.has_object = umem_object_open_consume(fd, NULL, &view.object) == 0;
-	view.shared |= view.has_object;
+	view.has_object = open_object(target, region, &view) == 0;
+	view.shared = view.has_object || region->kind == UMEM_KIND_SHMEM;
 	*ret_view = view;
 }
 
