@@ -38,7 +38,8 @@ struct run {
  * @fd: of the object, or -1.
  * @page_bytes: of its pages.
  * @runs: its pages.
- * @repeat: how often they come, one after the other; 0 is once.
+ * @repeat: how often they come, one after the other.
+ * @shared: it is an object; then one of @runs may be swapped.
  */
 struct area {
 	const char *name;
@@ -47,26 +48,30 @@ struct area {
 	size_t page_bytes;
 	struct run runs[MAX_RUNS];
 	size_t repeat;
+	bool shared;
 };
+
+static int pagemap_fd = -1;
 
 /* Names that would do harm to a terminal. */
 #define HOSTILE "\033[31mred\nline\xe2\x80\xae\xff"
 
 static struct area areas[] = {
 	{ "private", NULL, -1, K_PAGE, { { "resident", 31 }, { "swapped", 24 }, { "zero", 9 },
-		{ "untouched", 20 }, { "guard", 4 }, { "swapped", 1 }, { "resident", 7 } } },
+		{ "untouched", 20 }, { "guard", 4 }, { "swapped", 1 }, { "resident", 7 } }, 1,
+		false },
 	{ "memfd", NULL, -1, K_PAGE, { { "resident", 16 }, { "swapped", 17 },
-		{ "untouched", 30 }, { "resident", 1 } } },
-	{ "shared", NULL, -1, K_PAGE, { { "swapped", 8 }, { "resident", 8 } } },
+		{ "untouched", 30 }, { "resident", 1 } }, 1, true },
+	{ "shared", NULL, -1, K_PAGE, { { "swapped", 8 }, { "resident", 8 } }, 1, true },
 	{ "unmapped", NULL, -1, K_PAGE, { { "untouched", 3 }, { "swapped", 21 },
-		{ "resident", 5 }, { "untouched", 3 } } },
+		{ "resident", 5 }, { "untouched", 3 } }, 1, true },
 	{ "sparse", NULL, -1, K_PAGE, { { "resident", 2 }, { "untouched", 1u << 24 },
-		{ "swapped", 3 } } },
+		{ "swapped", 3 } }, 1, false },
 	{ "mixed", NULL, -1, K_PAGE, { { "resident", 7 }, { "swapped", 2 }, { "zero", 9 },
 		{ "resident", 1 }, { "swapped", 7 }, { "untouched", 31 }, { "swapped", 1 },
-		{ "untouched", 40 } }, 12 },
-	{ "huge", NULL, -1, K_HUGE, { { "resident", 1 }, { "untouched", 2 } } },
-	{ "hugefile", NULL, -1, K_HUGE, { { "untouched", 1 }, { "resident", 1 } } },
+		{ "untouched", 40 } }, 12, false },
+	{ "huge", NULL, -1, K_HUGE, { { "resident", 1 }, { "untouched", 2 } }, 1, false },
+	{ "hugefile", NULL, -1, K_HUGE, { { "untouched", 1 }, { "resident", 1 } }, 1, true },
 };
 
 enum { PRIVATE, MEMFD, SHARED, UNMAPPED, SPARSE, MIXED, HUGE, HUGEFILE, N_AREAS };
@@ -78,7 +83,7 @@ static const struct run *run_at(const struct area *area, size_t i)
 
 	while (n < MAX_RUNS && area->runs[n].n_pages)
 		n++;
-	return i < n * (area->repeat ? area->repeat : 1) ? &area->runs[i % n] : NULL;
+	return i < n * area->repeat ? &area->runs[i % n] : NULL;
 }
 
 static size_t len_of(const struct area *area)
@@ -92,21 +97,33 @@ static size_t len_of(const struct area *area)
 }
 
 /*
- * Have pages that are in memory put out. By the sums of smaps, and not by mincore(2): pages
- * that went to a swap file of somebody else may stay in the swap cache for long.
+ * How many pages are out? Not by mincore(2): pages that went to a swap file of somebody
+ * else may stay in the swap cache for long. In a shared mapping there is one run that is
+ * to be out, and the sum of smaps is its.
  */
-static void page_out(char *at, size_t n_pages)
+static size_t count_out(char *at, size_t n_pages, bool shared)
 {
-	uint64_t want_kb = k_smaps_kb(at, "Swap") + n_pages * (K_PAGE / 1024), kb = 0;
+	size_t n = 0;
 
-	for (uint64_t end = t_now_ns() + 10000000000u; kb < want_kb;) {
+	if (shared)
+		return k_smaps_kb(at, "Swap") / (K_PAGE / 1024);
+	for (size_t i = 0; i < n_pages; i++)
+		n += (k_word(pagemap_fd, at + i * K_PAGE) & UMEM_PM_SWAPPED) != 0;
+	return n;
+}
+
+static void page_out(char *at, size_t n_pages, bool shared)
+{
+	uint64_t end = t_now_ns() + 20000000000u;
+
+	while (count_out(at, n_pages, shared) < n_pages) {
 		T_SYS(madvise(at, n_pages * K_PAGE, MADV_PAGEOUT));
-		kb = k_smaps_kb(at, "Swap");
-		T_CHECK(kb >= want_kb || t_now_ns() < end, "%zu pages stay", n_pages);
+		T_CHECK(t_now_ns() < end, "%zu of %zu pages are out",
+			count_out(at, n_pages, shared), n_pages);
 	}
 }
 
-static void bring(char *at, const struct run *run, size_t page_bytes)
+static void bring(char *at, const struct run *run, size_t page_bytes, bool shared)
 {
 	size_t len = run->n_pages * page_bytes;
 	volatile char sink;
@@ -117,7 +134,7 @@ static void bring(char *at, const struct run *run, size_t page_bytes)
 	} else if (strcmp(run->state, "swapped") == 0) {
 		for (size_t i = 0; i < len; i += K_PAGE)
 			memset(at + i, (int)(i / K_PAGE + 1), K_PAGE / 2);
-		page_out(at, run->n_pages);
+		page_out(at, run->n_pages, shared);
 	} else if (strcmp(run->state, "zero") == 0) {
 		for (size_t i = 0; i < len; i += page_bytes)
 			sink = at[i];
@@ -136,7 +153,7 @@ static void bring_all(const struct area *area)
 	if (!area->at)
 		at = k_map(len, MAP_SHARED, area->fd);
 	for (size_t i = 0; (run = run_at(area, i)); i++) {
-		bring(at + from, run, area->page_bytes);
+		bring(at + from, run, area->page_bytes, area->shared);
 		from += run->n_pages * area->page_bytes;
 	}
 	if (!area->at)
@@ -239,6 +256,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	stay_here();
+	pagemap_fd = k_pagemap();
 	make_all(argc > 1 && strcmp(argv[1], "huge") == 0);
 	/* Before anything is touched, so that no page is in two page tables. */
 	child = t_fork();
