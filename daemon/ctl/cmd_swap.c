@@ -12,7 +12,7 @@
  * struct swap - one run of the verb.
  * @asked: --region.
  * @method, @file: of the options, or NULL.
- * @ranges, @sharers: given.
+ * @ranges, @sharers, @map: given.
  */
 struct swap {
 	struct umem_ranges asked;
@@ -20,6 +20,7 @@ struct swap {
 	const char *file;
 	bool ranges;
 	bool sharers;
+	bool map;
 };
 
 static void print_help(void)
@@ -32,6 +33,7 @@ static void print_help(void)
 	     "  --region A-B         only these addresses (hexadecimal); may be repeated\n"
 	     "  --ranges             list the pages, too, as ranges of one state\n"
 	     "  --sharers            tell which other processes map the same memory\n"
+	     "  --map                a picture instead of the table: which parts are out\n"
 	     "  --method NAME        look by this method where it applies: scan, words, smaps,\n"
 	     "                       cachestat, halving, extents or continue (default: by what\n"
 	     "                       is mapped, and by what is permitted)\n"
@@ -57,6 +59,9 @@ static int parse_one(struct swap *swap, int opt, const char *arg)
 	case 's':
 		swap->sharers = true;
 		return CTL_DONE;
+	case 'm':
+		swap->map = true;
+		return CTL_DONE;
 	case 'k':
 		swap->method = arg;
 		return CTL_DONE;
@@ -70,20 +75,28 @@ static int parse_one(struct swap *swap, int opt, const char *arg)
 }
 
 /* What does not go together. */
-static int check_options(const struct swap *swap)
+static int check_options(const struct ctl_options *options, const struct swap *swap)
 {
+	if (swap->map && options->json)
+		return ctl_usage(VERB, "--map is a picture for people; take --ranges for --json");
+	if (swap->map && swap->ranges)
+		return ctl_usage(VERB, "--map has no place for --ranges");
+	if (swap->map && swap->sharers)
+		return ctl_usage(VERB, "--map has no place for --sharers");
 	if (swap->file && swap->sharers)
 		return ctl_usage(VERB, "--sharers is about a process, not a --file");
 	return CTL_DONE;
 }
 
 /* Return: an exit code, or -1 to go on with *@ret_pid (0 with --file). */
-static int parse(struct swap *swap, int argc, char **argv, int *ret_pid)
+static int parse(const struct ctl_options *options, struct swap *swap, int argc, char **argv,
+	int *ret_pid)
 {
 	static const struct option longs[] = {
 		{ "region", required_argument, NULL, 'r' },
 		{ "ranges", no_argument, NULL, 'l' },
 		{ "sharers", no_argument, NULL, 's' },
+		{ "map", no_argument, NULL, 'm' },
 		{ "method", required_argument, NULL, 'k' },
 		{ "file", required_argument, NULL, 'f' },
 		{ "help", no_argument, NULL, 'h' },
@@ -100,7 +113,7 @@ static int parse(struct swap *swap, int argc, char **argv, int *ret_pid)
 		if (r != CTL_DONE)
 			return r;
 	}
-	r = check_options(swap);
+	r = check_options(options, swap);
 	if (r != CTL_DONE)
 		return r;
 	if (swap->file && optind < argc)
@@ -125,6 +138,8 @@ static int run(const struct ctl_options *options, struct swap *swap, int pid)
 			&note);
 	if (r == 0 && options->json)
 		r = swap_json_print(&view, swap->ranges);
+	else if (r == 0 && swap->map)
+		r = swap_map_print(&view);
 	else if (r == 0)
 		r = swap_table_print(&view, swap->ranges);
 	return r == 0 ? CTL_DONE : ctl_ended(VERB, r, &note);
@@ -133,7 +148,7 @@ static int run(const struct ctl_options *options, struct swap *swap, int pid)
 int cmd_swap(const struct ctl_options *options, int argc, char **argv)
 {
 	struct swap swap = { 0 };
-	int pid = 0, r = parse(&swap, argc, argv, &pid);
+	int pid = 0, r = parse(options, &swap, argc, argv, &pid);
 
 	if (r < 0)
 		r = run(options, &swap, pid);

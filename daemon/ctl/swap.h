@@ -88,4 +88,7 @@ int swap_json_print(const struct swap_view *view, bool ranges);
 /** swap_table_print - print it for people. @ranges: with all runs. Return: 0 or -errno. */
 int swap_table_print(const struct swap_view *view, bool ranges);
 
+/** swap_map_print - print it as a picture. Return: 0 or -errno. */
+int swap_map_print(const struct swap_view *view);
+
 #endif

@@ -72,9 +72,13 @@ def swap_options(place):
                 (["--region", "x"], "--region"), (["--region", "2000-1000"], "--region"),
                 (["--region", "1000-1000"], "--region"), (["--region"], "--region"),
                 (["--method", "x"], '"x"'), (["--method", ""], '""'), (["--method"], "--method"),
-                (["--file", "/dev/shm/x"], "--file"), (["77"], "77"),
+                (["--file", "/dev/shm/x"], "--file"), (["--map"], "--map"), (["77"], "77"),
                 (["--nonsense"], "--nonsense")):
             expect(place, ["swap", str(v.pid), *words], 2, part)
+        for words in (["--map", "--ranges"], ["--map", "--sharers"]):
+            done = place.run("swap", str(v.pid), *words)
+            check(done.returncode == 2 and words[1] in done.stderr, done.stderr)
+            clear_line(done.stderr, True)
         v.unharmed()
 
 
@@ -155,12 +159,13 @@ def hostile_name(place):
     """Names that other people chose do not reach the terminal."""
     with Victim(place, "named") as v:
         for words in (["doctor", "--pid", str(v.pid)], ["regions", str(v.pid)],
-                      ["swap", str(v.pid)]):
+                      ["swap", str(v.pid)], ["swap", str(v.pid), "--map"]):
             done = place.run(*words)
             check(done.returncode == 0, done.stderr)
             check("\033" not in done.stdout, repr(done.stdout))
             check("\u202e" not in done.stdout, repr(done.stdout))
-            expect(place, words, 0)
+            if "--map" not in words:
+                expect(place, words, 0)
         for words in (["dirty", "\033[31m\nx"], ["swap", "--file", "/\033[31m\nx\u202e"],
                       ["swap", "--file", "/dev/null", "--method", "\033[31m"],
                       ["swap", str(v.pid), "--method", "\033[31m"]):
@@ -241,7 +246,7 @@ def reader_goes_away(place):
             ctl.stdin.close()
             ctl.stderr.close()
             v.unharmed()
-    for words in (["--json", "swap", "--ranges"], ["swap", "--ranges"]):
+    for words in (["--json", "swap", "--ranges"], ["swap", "--ranges"], ["swap", "--map"]):
         with Victim(place) as v:
             read, write = os.pipe()
             os.close(read)
@@ -255,8 +260,9 @@ def full_disk(place):
     with Victim(place) as v:
         for words in (["dirty", str(v.pid), "--rounds", "1", "--interval", "1ms"],
                       ["regions", str(v.pid)], ["doctor"], ["doctor", "--pid", str(v.pid)],
-                      ["swap", str(v.pid)], ["swap", str(v.pid), "--ranges"]):
-            for json in ([], ["--json"]):
+                      ["swap", str(v.pid)], ["swap", str(v.pid), "--ranges"],
+                      ["swap", str(v.pid), "--map"]):
+            for json in ([], ["--json"]) if "--map" not in words else ([],):
                 with open("/dev/full", "w") as full:
                     done = place.run(*json, *words, stdout=full)
                 check(done.returncode == 1, words, "exit", done.returncode, done.stderr)

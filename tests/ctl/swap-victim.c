@@ -58,7 +58,7 @@ static int pagemap_fd = -1;
 
 static struct area areas[] = {
 	{ "private", NULL, -1, K_PAGE, { { "resident", 31 }, { "swapped", 24 }, { "zero", 9 },
-		{ "untouched", 20 }, { "guard", 4 }, { "swapped", 1 }, { "resident", 7 } }, 1,
+		{ "untouched", 17 }, { "guard", 4 }, { "swapped", 1 }, { "resident", 7 } }, 1,
 		false },
 	{ "memfd", NULL, -1, K_PAGE, { { "resident", 16 }, { "swapped", 17 },
 		{ "untouched", 30 }, { "resident", 1 } }, 1, true },
