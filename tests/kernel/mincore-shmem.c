@@ -25,6 +25,20 @@ static size_t by_mincore(const char *at, size_t len)
 	return n;
 }
 
+/* Put it out until no page is left in the swap cache, where one being written may be. */
+static void put_out(const struct k_peer *peer, int fd, char *theirs, char *mine, size_t len)
+{
+	uint64_t end = t_now_ns() + 10000000000u;
+
+	for (;;) {
+		k_peer_out_file(peer, theirs, len, fd);
+		if (by_mincore(mine, len) == 0)
+			return;
+		T_CHECK(t_now_ns() < end, "%zu pages stay", by_mincore(mine, len));
+		k_peer_do(peer, k_read, theirs, len, 0);
+	}
+}
+
 /* Half of it written by a peer; holes behind. @theirs, @mine: two mappings of @fd. */
 static void exact(const struct k_peer *peer, int fd, char *theirs, char *mine)
 {
@@ -36,7 +50,7 @@ static void exact(const struct k_peer *peer, int fd, char *theirs, char *mine)
 	k_peer_do(peer, k_fill, theirs, half, 0);
 	T_CHECK(by_mincore(mine, N * K_PAGE) == N / 2);
 	T_CHECK(k_map_count(peer->pm, theirs) == 1);
-	k_peer_out_file(peer, theirs, half, fd);
+	put_out(peer, fd, theirs, mine, half);
 	T_CHECK(k_evicted(fd, half) == N / 2);
 	T_SYS(fstat(fd, &st));
 	before = k_faults(peer->pid);
@@ -53,7 +67,7 @@ static void exact(const struct k_peer *peer, int fd, char *theirs, char *mine)
 	T_CHECK(k_peer_do(peer, k_wrong, theirs, half, 0) == 0);
 	T_CHECK(by_mincore(mine, N * K_PAGE) == N / 2);
 	T_CHECK(k_map_count(peer->pm, theirs) == 1);
-	k_peer_out_file(peer, theirs, half, fd);
+	put_out(peer, fd, theirs, mine, half);
 	T_CHECK(k_evicted(fd, half) == N / 2);
 	k_peer_do(peer, k_read, theirs, half, 0);
 
@@ -65,7 +79,7 @@ static void exact(const struct k_peer *peer, int fd, char *theirs, char *mine)
 	k_fact("pages around a read that our page table got besides: %zu",
 		k_here(pm, mine, N * K_PAGE) - 1);
 	T_SYS(madvise(mine, N * K_PAGE, MADV_DONTNEED));
-	k_peer_out_file(peer, theirs, half, fd);
+	put_out(peer, fd, theirs, mine, half);
 	T_CHECK(k_evicted(fd, half) == N / 2);
 	close(pm);
 }
@@ -81,7 +95,7 @@ static void huge(const struct k_peer *peer, int fd, char *theirs, char *mine)
 	}
 	T_CHECK(by_mincore(mine, 2 * K_HUGE) == PAGES);
 	T_CHECK(k_here(pm, mine, 2 * K_HUGE) == 0);
-	k_peer_out_file(peer, theirs, K_HUGE, fd);
+	put_out(peer, fd, theirs, mine, K_HUGE);
 	T_CHECK(k_evicted(fd, K_HUGE) == PAGES);
 	T_CHECK(by_mincore(mine, 2 * K_HUGE) == 0);
 	k_peer_do(peer, k_read, theirs + 9 * K_PAGE, K_PAGE, 0);

@@ -157,7 +157,7 @@ static struct stalls run(struct k_peer *peer, char *at, enum mode which, size_t 
 		T_CHECK(bytes == batch);
 	}
 	T_OK((int)k_peer_do(peer, join_sampler, NULL, 0, 0));
-	T_CHECK(k_here(peer->pm, at, LEN) < (batch ? LEN / K_PAGE / 10 : LEN));
+	T_CHECK(k_here(peer->pm, at, LEN) < (batch ? LEN / K_PAGE / 2 : LEN));
 	qsort(calls, n_calls, sizeof(calls[0]), by_value);
 	qsort(sample->ns, sample->n, sizeof(sample->ns[0]), by_value);
 	stalls = (struct stalls){ at_share(calls, n_calls, 0.5),

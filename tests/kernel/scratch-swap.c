@@ -32,6 +32,7 @@ struct area {
 };
 
 static struct area areas[MAX_AREAS];
+static struct area *newest;
 static int priority = 32700;
 static bool hooked;
 
@@ -145,20 +146,27 @@ static uint64_t used_kb(const char *path)
 	return used;
 }
 
-/* Is it this area that takes what is put out now? Not if somebody prefers another. */
-static bool takes_pages(const char *path)
+/*
+ * The type of the area that takes what is put out now. Skips when that is not the
+ * one at @path, because somebody prefers another.
+ */
+static unsigned type_of(const char *path)
 {
 	const size_t len = 16 * K_PAGE;
 	uint64_t before = used_kb(path), after;
 	char *at = k_anon(len);
 	int pm = k_pagemap();
+	unsigned type;
 
 	fill(at, len);
 	k_put_out(pm, at, len);
 	after = used_kb(path);
+	type = UMEM_PM_SWAP_TYPE(k_word(pm, at));
 	munmap(at, len);
 	close(pm);
-	return after >= before + len / 1024;
+	if (after < before + len / 1024)
+		T_SKIP("another swap area takes what is put out");
+	return type;
 }
 
 static const char *switch_on(struct area *area, uint64_t size_bytes)
@@ -169,8 +177,8 @@ static const char *switch_on(struct area *area, uint64_t size_bytes)
 	area->on = true;
 	priority++;
 	take_over();
-	if (!takes_pages(area->path))
-		T_SKIP("another swap area takes what is put out");
+	newest = area;
+	type_of(area->path);
 	return area->path;
 }
 
@@ -237,16 +245,19 @@ void k_put_out(int pm, char *at, size_t len)
 
 unsigned k_swap_type(void)
 {
-	char *at = k_anon(K_PAGE);
-	int pm = k_pagemap();
-	unsigned type;
+	T_CHECK(newest && newest->on);
+	return type_of(newest->path);
+}
 
-	t_fill_page(at, 1, 1);
-	k_put_out(pm, at, K_PAGE);
-	type = UMEM_PM_SWAP_TYPE(k_word(pm, at));
-	munmap(at, K_PAGE);
-	close(pm);
-	return type;
+void k_in_area(int pm, char *at, size_t len, unsigned type)
+{
+	for (size_t i = 0; i < len; i += K_PAGE) {
+		uint64_t word = k_word(pm, at + i);
+
+		T_CHECK(word & UMEM_PM_SWAPPED);
+		if (UMEM_PM_SWAP_TYPE(word) != type)
+			T_SKIP("another swap area took what was put out");
+	}
 }
 
 void k_zram_set(const char *path, const char *file, const char *value)

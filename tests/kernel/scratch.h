@@ -122,8 +122,14 @@ const char *k_swap_file(uint64_t size_bytes);
 /** k_swap_off - take one area away now; what is in it comes back into memory. */
 void k_swap_off(const char *path);
 
-/** k_swap_type - the type in pagemap words of the area that takes pages just now. */
+/** k_swap_type - the type of the area made last, in the words of pages that it has. */
 unsigned k_swap_type(void);
+
+/**
+ * k_in_area - skip unless all of the range is out, to the area of that type: the
+ * machine may have preferred another one meanwhile.
+ */
+void k_in_area(int pm, char *at, size_t len, unsigned type);
 
 /**
  * k_put_out - advise MADV_PAGEOUT for own memory until none of it is present, also
