@@ -102,8 +102,8 @@ static int parse_refaults(struct job *job, char *word)
 	drop_suffix(word, "/min");
 	if (umem_parse_percent(word, &job->options.refault_max_ppm_min) < 0 ||
 		job->options.refault_max_ppm_min == 0)
-		return ctl_usage(VERB, "\"%s\" is no share a minute; take one like 0.2%%/min, or "
-			"off", word);
+		return ctl_usage(VERB, "\"%s\" is no share a minute; take one like 0.2%%/min, "
+			"or off", word);
 	return CTL_DONE;
 }
 

@@ -28,11 +28,9 @@
 #include "lib/base/note.h"
 #include "lib/op/reclaim_find.h"
 #include "lib/op/reclaim_machine.h"
+#include "lib/op/reclaim_sum.h"
 #include "lib/op/reclaim_target.h"
 #include "lib/policy/shares.h"
-
-/* What is wanted and this close to what is allowed is limited by it. */
-#define NEAR_BYTES (1u << 20)
 
 /* Of the resident memory, what a target may want at least when shares are divided. */
 #define LEAST_SHARE 64
@@ -45,6 +43,7 @@
  * @limits: of all.
  * @report, @seen, @events: what the caller is shown; the first @n_shown events were.
  * @turn: the target that works next.
+ * @forced_back: swap was taken away since the last look.
  */
 struct umem_reclaim {
 	struct umem_reclaim_options options;
@@ -64,6 +63,7 @@ struct umem_reclaim {
 	size_t events_room;
 	size_t turn;
 	uint64_t random;
+	bool forced_back;
 	bool begun;
 };
 
@@ -167,7 +167,8 @@ static int take_in(struct umem_reclaim *reclaim, int pid, const char *event,
 	if (reclaim->n_targets == reclaim->targets_room) {
 		size_t room = reclaim->targets_room ? reclaim->targets_room * 2 : 8;
 		struct umem_reclaim_target **v =
-			reallocarray(reclaim->targets, room, sizeof(*v));
+			reallocarray(reclaim->targets, room,
+				sizeof(struct umem_reclaim_target *));
 
 		if (!v)
 			return -ENOMEM;
@@ -194,7 +195,7 @@ static void drop(struct umem_reclaim *reclaim, size_t i)
 {
 	umem_reclaim_target_free(reclaim->targets[i]);
 	memmove(&reclaim->targets[i], &reclaim->targets[i + 1],
-		(reclaim->n_targets - i - 1) * sizeof(*reclaim->targets));
+		(reclaim->n_targets - i - 1) * sizeof(struct umem_reclaim_target *));
 	reclaim->n_targets--;
 }
 
@@ -299,19 +300,6 @@ static int look_at_targets(struct umem_reclaim *reclaim, uint64_t now_ns, bool f
 	return 0;
 }
 
-static void add_seen(struct umem_reclaim_seen *sum, const struct umem_reclaim_seen *seen)
-{
-	sum->resident_bytes += seen->resident_bytes;
-	sum->swapped_bytes += seen->swapped_bytes;
-	sum->out_bytes += seen->out_bytes;
-	sum->reclaimed_bytes += seen->reclaimed_bytes;
-	sum->refaulted_bytes += seen->refaulted_bytes;
-	sum->refused_bytes += seen->refused_bytes;
-	sum->pressure_known |= seen->pressure_known;
-	sum->pressure_own |= seen->pressure_own;
-	sum->pressure_ppm = umem_max_u64(sum->pressure_ppm, seen->pressure_ppm);
-}
-
 /* Divide what is allowed, and let each target plan. */
 static int plan(struct umem_reclaim *reclaim, uint64_t now_ns,
 	const struct umem_limits_answer *allowed)
@@ -339,35 +327,6 @@ static int plan(struct umem_reclaim *reclaim, uint64_t now_ns,
 		r = umem_reclaim_target_plan(reclaim->targets[i], now_ns, shares[i].got_bytes,
 			allowed->reason);
 	return r;
-}
-
-/* The sum says what most of the memory does. */
-static void sum_up(struct umem_reclaim *reclaim, const struct umem_limits_answer *allowed)
-{
-	struct umem_reclaim_seen *sum = &reclaim->report.sum;
-	const struct umem_reclaim_seen *most = NULL;
-	double rate = 0;
-
-	for (size_t i = 0; i < reclaim->n_targets; i++) {
-		const struct umem_reclaim_seen *seen = &reclaim->targets[i]->seen;
-
-		sum->want_bytes += seen->want_bytes;
-		sum->sample_bytes += seen->sample_bytes;
-		sum->cold_bytes += seen->cold_bytes;
-		rate += (double)seen->refault_ppm_min * (double)seen->out_bytes;
-		sum->bound_ppm = (uint32_t)umem_max_u64(sum->bound_ppm, seen->bound_ppm);
-		if (!most || seen->want_bytes > most->want_bytes ||
-			(seen->want_bytes == most->want_bytes &&
-				seen->resident_bytes > most->resident_bytes))
-			most = seen;
-	}
-	sum->refault_ppm_min = sum->out_bytes ? (uint64_t)(rate / (double)sum->out_bytes) : 0;
-	sum->decision = most ? most->decision : UMEM_RECLAIM_HOLD;
-	sum->reason = most ? most->reason : "no process is there";
-	sum->confidence_ppm = most ? most->confidence_ppm : 0;
-	if (allowed->reason && sum->decision == UMEM_RECLAIM_GROW &&
-		sum->want_bytes + NEAR_BYTES >= allowed->allowed_bytes)
-		sum->reason = allowed->reason;
 }
 
 static int show_targets(struct umem_reclaim *reclaim)
@@ -440,22 +399,22 @@ int umem_reclaim_look(struct umem_reclaim *reclaim,
 	struct umem_limits_answer allowed;
 	uint64_t now_ns = now(reclaim);
 	uint64_t dt_ns = reclaim->begun ? now_ns - report->at_ns : 0;
-	bool forced_back = umem_reclaim_swap_went_away(&reclaim->machine);
 	int r, found;
 
+	reclaim->forced_back |= umem_reclaim_swap_went_away(&reclaim->machine);
 	forget_shown(reclaim);
 	r = found = find_targets(reclaim, note);
 	if (found == 0 || found == UMEM_GONE)
-		r = look_at_targets(reclaim, now_ns, forced_back, note);
+		r = look_at_targets(reclaim, now_ns, reclaim->forced_back, note);
 	if (r != 0)
 		return r;
-	memset(&report->sum, 0, sizeof(report->sum));
-	for (size_t i = 0; i < reclaim->n_targets; i++)
-		add_seen(&report->sum, &reclaim->targets[i]->seen);
+	reclaim->forced_back = false;
+	umem_reclaim_sum_seen(reclaim->targets, reclaim->n_targets, &report->sum);
 	ask_limits(reclaim, dt_ns, &allowed);
 	r = plan(reclaim, now_ns, &allowed);
 	if (r == 0) {
-		sum_up(reclaim, &allowed);
+		umem_reclaim_sum_decided(reclaim->targets, reclaim->n_targets, &allowed,
+			&report->sum);
 		r = show_targets(reclaim);
 	}
 	if (r != 0)
@@ -491,6 +450,8 @@ int umem_reclaim_work(struct umem_reclaim *reclaim, uint64_t max_bytes, bool *re
 			return r;
 		left -= umem_min_u64(bytes, left);
 	}
+	/* An area may come and go between two looks; what it holds of ours went there now. */
+	reclaim->forced_back |= umem_reclaim_swap_went_away(&reclaim->machine);
 	*ret_more = reclaim->turn < reclaim->n_targets;
 	return 0;
 }

@@ -170,6 +170,26 @@ static void taken_away(void)
 	end(&run, &v);
 }
 
+/* An area that came and went between two looks: what it gave back nobody used. */
+static void comes_and_goes(void)
+{
+	struct victim v;
+	struct run run;
+
+	T_SYS(swapoff(zram));
+	k_swap_file(8u << 20);
+	begin(&run, &v);
+	run_begin(&run);
+	T_SYS(swapon(zram, SWAP_FLAG_PREFER | 32767));
+	run_work(&run);
+	T_SYS(swapoff(zram));
+	run_look(&run);
+	T_CHECK(run.reclaimed_bytes > 0);
+	T_CHECK(run.refaulted_bytes == 0, "(%llu of %llu)",
+		(unsigned long long)run.refaulted_bytes, (unsigned long long)run.reclaimed_bytes);
+	end(&run, &v);
+}
+
 /* Random bytes: zram would take more memory than it frees. */
 static void incompressible(void)
 {
@@ -236,5 +256,6 @@ int main(int argc, char **argv)
 	incompressible();
 	lacking();
 	taken_away();
+	comes_and_goes();
 	return 0;
 }
