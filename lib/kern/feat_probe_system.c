@@ -268,23 +268,32 @@ int umem_probe_poison(char *detail)
 	return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) < 0;
 }
 
+/* On a child: advice about one's own memory takes no right since Linux 6.13. */
 int umem_probe_process_madvise(char *detail)
 {
 	UMEM_SCRATCH s = UMEM_SCRATCH_NONE;
 	UMEM_FD int pidfd = -1;
 	struct iovec iov;
+	pid_t child;
 	int err = umem_scratch_map(&s, 2 * PAGE, PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 
 	if (err)
 		return err;
 	umem_scratch_touch(&s);
-	pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-	if (pidfd < 0)
-		return missing(-errno, detail);
+	child = bare_child();
+	if (child < 0)
+		return child;
+	if (child == 0) {
+		for (;;)
+			pause();
+	}
+	pidfd = (int)syscall(SYS_pidfd_open, child, 0);
 	iov = (struct iovec){ s.at, s.len };
-	if (syscall(SYS_process_madvise, pidfd, &iov, 1, MADV_COLD, 0) < 0)
-		return missing(-errno, detail);
-	return 1;
+	if (pidfd < 0 || syscall(SYS_process_madvise, pidfd, &iov, 1, MADV_COLD, 0) < 0)
+		err = -errno;
+	kill(child, SIGKILL);
+	wait_for(child);
+	return err ? missing(err, detail) : 1;
 }
 
 int umem_probe_cachestat(char *detail)

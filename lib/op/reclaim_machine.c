@@ -90,8 +90,6 @@ static int check_kernel(const struct umem_reclaim_options *options, struct umem_
 	struct umem_feats feats;
 	int r;
 
-	if (!options->dry_run)
-		needs |= UMEM_FEAT_BIT(UMEM_FEAT_PROCESS_MADVISE);
 	if (options->policy == UMEM_POLICY_PRESSURE)
 		needs |= UMEM_FEAT_BIT(UMEM_FEAT_PSI);
 	r = umem_feats_probe_some(needs, &feats);
@@ -100,8 +98,9 @@ static int check_kernel(const struct umem_reclaim_options *options, struct umem_
 	if (r < 0)
 		return umem_note_set(note, r, 0, "UMEM_FEATURES=\"%s\" is no list of +name and "
 			"-name; umemctl doctor lists the names", options->features);
-	/* Not to be allowed to is not to lack it: each target is asked. */
-	if ((needs & ~feats.found & ~feats.unknown) & UMEM_FEAT_BIT(UMEM_FEAT_PROCESS_MADVISE))
+	/* Not tried here: who may not put out has the call all the same. Targets are asked. */
+	if (!options->dry_run && (feats.overridden & ~feats.found &
+					 UMEM_FEAT_BIT(UMEM_FEAT_PROCESS_MADVISE)))
 		return umem_note_set(note, -ENOSYS, 0, "this kernel has no process_madvise "
 			"(Linux 5.10), so that nothing can be put out (feature process_madvise)");
 	if (needs & ~feats.found & UMEM_FEAT_BIT(UMEM_FEAT_PSI))

@@ -106,6 +106,9 @@ static int check_may(struct umem_reclaim_target *t, struct umem_note *note)
 	if (r == -EPERM || r == -EACCES)
 		umem_note_set(note, r, 0, "pages of pid %d (%s) may not be put out: that needs "
 			"CAP_SYS_NICE and the right to trace it", t->seen.pid, t->seen.comm);
+	else if (r == -ENOSYS)
+		umem_note_set(note, r, 0, "this kernel has no process_madvise (Linux 5.10), so "
+			"that nothing can be put out");
 	return r == -ESRCH ? UMEM_GONE : r;
 }
 
