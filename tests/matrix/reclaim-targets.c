@@ -402,6 +402,40 @@ static void by_cgroup(void)
 	run_end(&run);
 }
 
+/* A program that knows nothing of us: workers of stress-ng that fill memory and sleep. */
+static void stress(void)
+{
+	pid_t pid;
+	struct run run;
+
+	if (system("command -v stress-ng > /dev/null") != 0) {
+		k_fact("no stress-ng (Debian: stress-ng)");
+		return;
+	}
+	pid = t_fork();
+	if (pid == 0) {
+		execlp("stress-ng", "stress-ng", "--quiet", "--vm", "2", "--vm-bytes", "32M",
+			"--vm-keep", "--vm-hang", "0", "--timeout", "60", NULL);
+		_exit(1);
+	}
+	run_init(&run, UMEM_POLICY_PROBE);
+	run.options.name = "stress-ng-vm*";
+	run_begin(&run);
+	T_UNTIL(20, (run_look(&run), run.report->n_targets >= 2 &&
+		run.report->sum.resident_bytes >= 16u << 20));
+	for (int i = 0; i < 200 && run.report->sum.out_bytes < 8u << 20; i++)
+		run_step(&run, NULL, 0);
+	k_fact("stress-ng: %zu workers, %llu KiB out of %llu; %s", run.report->n_targets,
+		(unsigned long long)run.report->sum.out_bytes >> 10,
+		(unsigned long long)run.report->sum.resident_bytes >> 10,
+		run.report->sum.reason);
+	T_CHECK(run.report->sum.out_bytes >= 8u << 20);
+	run_end(&run);
+	/* It ends its workers itself. */
+	T_SYS(kill(pid, SIGTERM));
+	t_wait(pid);
+}
+
 int main(int argc, char **argv)
 {
 	v_main(argc, argv);
@@ -419,5 +453,6 @@ int main(int argc, char **argv)
 	not_to_be_had();
 	by_name();
 	by_cgroup();
+	stress();
 	return 0;
 }
