@@ -218,6 +218,7 @@ void umem_plan_make(struct umem_planner *self, struct umem_slices *slices,
 		{ WISH_REST, WISH_GROWN, WISH_PART, WISH_AGAIN, WISH_FIRST },
 		{ WISH_REST, WISH_GROWN, WISH_AGAIN, WISH_FIRST, WISH_PART },
 	};
+	size_t turn = self->round++ % UMEM_ARRAY_LEN(order);
 	struct umem_plan plan = { 0 };
 	struct purse purse = {
 		.pages = in->allowed_pages,
@@ -234,8 +235,7 @@ void umem_plan_make(struct umem_planner *self, struct umem_slices *slices,
 		umem_slices_wake(slices, in->now_ns, WAKE_NS);
 	judge_all(self, slices, in, &plan);
 	for (size_t i = 0; i < UMEM_ARRAY_LEN(order[0]); i++)
-		grant_all(self, slices, order[self->round % UMEM_ARRAY_LEN(order)][i], in->thrash, &purse, &plan);
-	self->round++;
+		grant_all(self, slices, order[turn][i], in->thrash, &purse, &plan);
 	plan.expected_mpages = in->thrash->budget_mpages - purse.mpages;
 	plan.probe_mpages = in->thrash->probe_mpages - purse.probe_mpages;
 	plan.reason = reason_of(&plan, in, &purse);

@@ -79,7 +79,8 @@ void umem_shares_divide(struct umem_share *shares, size_t n, uint64_t allowed_by
 		left = divide_by_weight(shares, n, left, unit_bytes);
 	/* what rounding leaves: a unit each, in turn; then to whoever wants it */
 	for (size_t i = 0; i < n && left; i++)
-		left -= give(&shares[(turn % n + i) % n], umem_min_u64(left, unit_bytes), unit_bytes);
+		left -= give(&shares[(turn % n + i) % n], umem_min_u64(left, unit_bytes),
+			unit_bytes);
 	for (size_t i = 0; i < n && left; i++)
 		left -= give(&shares[(turn % n + i) % n], left, 1);
 }

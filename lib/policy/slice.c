@@ -67,7 +67,8 @@ static struct umem_slice part_of(const struct umem_slices *self, const struct um
 	struct umem_slice part = *slice;
 	uint32_t whole = slice->n_pages, n = (uint32_t)((end - start) / self->page_bytes);
 	uint32_t *counts[] = { &part.resident, &part.out, &part.at_risk, &part.returned,
-		&part.used, &part.grown, &part.warm, &part.sample, &part.put, &part.back, &part.want };
+		&part.used, &part.grown, &part.warm, &part.sample, &part.put, &part.back,
+		&part.want };
 
 	if (n == whole)
 		return part;

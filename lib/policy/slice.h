@@ -39,7 +39,7 @@
 #define UMEM_SLICE_PAGES_MIN 8u
 #define UMEM_SLICE_FANOUT 8u
 
-/** UMEM_SLICES_MAX - default of umem_slices.max: 1 Mi slices, some 128 MiB. */
+/** UMEM_SLICES_MAX - default of umem_slices.max: 1 Mi slices, 120 MiB. */
 #define UMEM_SLICES_MAX (1u << 20)
 
 /**

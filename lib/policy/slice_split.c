@@ -26,26 +26,42 @@ static uint64_t part_pages(const struct umem_slice *slice)
 	return umem_max_u64(pages, UMEM_SLICE_PAGES_MIN);
 }
 
-/* What falls to pages [from, to) of @whole when @count is spread evenly over them. */
-static uint64_t even(uint64_t count, uint64_t from, uint64_t to, uint64_t whole)
+/* What the first @at of @whole hold of @count that is spread evenly over them. */
+static uint64_t until(uint64_t count, uint64_t at, uint64_t whole)
 {
-	return count * to / whole - count * from / whole;
+	return whole ? count * at / whole : 0;
 }
 
-/* Without a counter: an even share of what was seen of the parent. */
+/*
+ * Without a counter: what was seen of the parent's first @at pages. What is a
+ * share of something else follows that, so that no part has more out than is
+ * not resident, or more returned than was at risk.
+ */
+static struct umem_slice_seen seen_until(const struct umem_slice *parent, uint64_t at)
+{
+	struct umem_slice_seen seen = {
+		.resident = until(parent->resident, at, parent->n_pages),
+		.at_risk = until(parent->at_risk, at, parent->n_pages),
+		.used = until(parent->used, at, parent->n_pages),
+		.source = (enum umem_use_source)parent->source,
+	};
+
+	seen.out = until(parent->out, at - seen.resident, parent->n_pages - parent->resident);
+	seen.returned = until(parent->returned, seen.at_risk, parent->at_risk);
+	return seen;
+}
+
 static void count_evenly(const struct umem_slice *parent, uint64_t from, uint64_t to,
 	struct umem_slice_seen *seen)
 {
-	uint64_t n = parent->n_pages;
+	struct umem_slice_seen before = seen_until(parent, from);
 
-	*seen = (struct umem_slice_seen){
-		.resident = even(parent->resident, from, to, n),
-		.out = even(parent->out, from, to, n),
-		.at_risk = even(parent->at_risk, from, to, n),
-		.returned = even(parent->returned, from, to, n),
-		.used = even(parent->used, from, to, n),
-		.source = (enum umem_use_source)parent->source,
-	};
+	*seen = seen_until(parent, to);
+	seen->resident -= before.resident;
+	seen->out -= before.out;
+	seen->at_risk -= before.at_risk;
+	seen->returned -= before.returned;
+	seen->used -= before.used;
 }
 
 /* The state that a part starts with, once it was noted. */

@@ -4,9 +4,14 @@
 
 #include <math.h>
 
-/* Growth starts at this part of its maximum and doubles with each of these times. */
+/*
+ * Growth starts at this part of its maximum and doubles with each of these
+ * times: fast at first, slowly once it went too far, for the rate follows what
+ * went out only after a window.
+ */
 #define GROW_START (1.0 / 64)
-#define GROW_DOUBLE_NS 5e9
+#define GROW_FAST_NS 5e9
+#define GROW_SLOW_NS 60e9
 
 /* Ages: longer by twice in this time above the objective, shorter again much slower. */
 #define AGE_LONGER_NS 60e9
@@ -82,18 +87,22 @@ static void smooth(struct umem_thrash *self, const struct umem_thrash_seen *seen
 	self->out_min = self->out_min * keep + (double)seen->at_risk * minutes;
 }
 
-/* A burst that patience does not cover: the next time it lasts longer. */
+/*
+ * A burst that patience does not cover: the next time it lasts longer. One that
+ * came out of the blue is not our doing: debt that piles up is.
+ */
 static void burst(struct umem_thrash *self)
 {
+	bool calm = self->calm_ns >= PATIENCE_MEMORY_NS;
 	uint64_t longer;
 
 	if (self->in_burst)
 		return;
 	self->in_burst = true;
-	self->surprise = self->calm_ns >= PATIENCE_MEMORY_NS &&
+	self->surprise = calm && self->debt_ns < self->conf.window_ns / 2 &&
 		self->patience_ns == self->conf.patience_ns;
 	self->calm_ns = 0;
-	if (self->surprise)
+	if (calm)
 		return;
 	if (__builtin_mul_overflow(self->patience_ns, PATIENCE_TIMES, &longer) ||
 		longer > self->conf.patience_max_ns)
@@ -101,9 +110,11 @@ static void burst(struct umem_thrash *self)
 	self->patience_ns = longer;
 }
 
-/* Long without a burst: forget half of the patience. */
+/* Long without debt: forget half of the patience. */
 static void calm(struct umem_thrash *self, uint64_t dt_ns)
 {
+	if (self->in_debt)
+		return;
 	if (__builtin_add_overflow(self->calm_ns, dt_ns, &self->calm_ns))
 		self->calm_ns = UINT64_MAX;
 	if (self->calm_ns < PATIENCE_MEMORY_NS || self->patience_ns <= self->conf.patience_ns)
@@ -153,6 +164,10 @@ static double account(struct umem_thrash *self, const struct umem_thrash_seen *s
 		self->all.tokens = fmax(self->all.tokens, least);
 	}
 	self->probe.tokens = fmax(self->probe.tokens, least);
+	if (!self->in_debt)
+		self->debt_ns = 0;
+	else if (__builtin_add_overflow(self->debt_ns, seen->dt_ns, &self->debt_ns))
+		self->debt_ns = UINT64_MAX;
 	if (self->all.tokens < 0)
 		self->in_debt = true;
 	else if (self->all.tokens >= most * OUT_OF_DEBT)
@@ -161,20 +176,29 @@ static double account(struct umem_thrash *self, const struct umem_thrash_seen *s
 }
 
 /* Ages get longer while too much comes back, slowly shorter while little does. */
-static void adapt(struct umem_thrash *self, enum umem_thrash_state state, double share,
-	uint64_t dt_ns)
+static void adapt_age(struct umem_thrash *self, enum umem_thrash_state state, double share,
+	double dt_ns)
 {
-	double dt = (double)dt_ns;
-
 	if (state != UMEM_THRASH_GROW)
-		self->threshold *= exp2(fmin(dt / AGE_LONGER_NS, 1));
+		self->threshold *= exp2(fmin(dt_ns / AGE_LONGER_NS, 1));
 	else if (share < 0.5)
-		self->threshold *= exp2(-dt / AGE_SHORTER_NS);
+		self->threshold *= exp2(-dt_ns / AGE_SHORTER_NS);
 	self->threshold = clamp(self->threshold, 1, AGE_MOST);
-	if (state == UMEM_THRASH_BACK_OFF)
+}
+
+/* @rest: returns that are not of samples, as a share of the objective. */
+static void adapt_growth(struct umem_thrash *self, enum umem_thrash_state state, double rest,
+	double dt_ns)
+{
+	double twice_ns;
+
+	if (state == UMEM_THRASH_BACK_OFF || rest >= 1) {
 		self->grow = GROW_START;
-	else if (state == UMEM_THRASH_GROW)
-		self->grow = fmin(self->grow * exp2(fmin(dt / GROW_DOUBLE_NS, 1)), 1);
+		self->careful = !self->surprise;
+		return;
+	}
+	twice_ns = self->careful ? GROW_SLOW_NS : GROW_FAST_NS;
+	self->grow = fmin(self->grow * exp2(fmin(dt_ns / twice_ns, 1)), 1);
 }
 
 void umem_thrash_note(struct umem_thrash *self, const struct umem_thrash_seen *seen,
@@ -204,11 +228,13 @@ void umem_thrash_note(struct umem_thrash *self, const struct umem_thrash_seen *s
 	if (!self->in_debt && self->in_burst) {
 		self->in_burst = false;
 		answer.changed = self->surprise;
-		/* ages were not to blame for what nobody could foresee */
+		/* ages and growth were not to blame for what nobody could foresee */
 		if (self->surprise)
 			self->threshold = 1;
+		self->surprise = false;
 	}
-	adapt(self, answer.state, share, seen->dt_ns);
+	adapt_age(self, answer.state, share, (double)seen->dt_ns);
+	adapt_growth(self, answer.state, rest, (double)seen->dt_ns);
 	if (answer.state != UMEM_THRASH_BACK_OFF) {
 		/* everything up to half the objective, then less and less */
 		answer.scale_ppm = (uint32_t)(clamp(2 - 2 * rest, 0, 1) * 1e6);
