@@ -307,8 +307,7 @@ int umem_pagein_watched(struct umem_target *target,
 	}
 	job_deinit(job);
 	if (r == UMEM_GONE)
-		umem_note_set(note, -ESRCH, 0, "process %d %s", target->pid,
-			umem_target_gone(target) ? "ended" : "executed another program");
+		umem_pages_gone(target, note);
 	else if (r < 0)
 		umem_note_set(note, r, 0, "bringing in pages of pid %d: %s", target->pid,
 			strerror(-r));

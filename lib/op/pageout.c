@@ -213,8 +213,7 @@ static int explain(const struct umem_target *target, int r, struct umem_note *no
 	else if (r == -ENOSYS)
 		umem_note_set(note, r, 0, "this kernel has no process_madvise (Linux 5.10)");
 	else if (r == UMEM_GONE)
-		umem_note_set(note, -ESRCH, 0, "process %d %s", target->pid,
-			umem_target_gone(target) ? "ended" : "executed another program");
+		umem_pages_gone(target, note);
 	else if (r < 0)
 		umem_note_set(note, r, 0, "putting out pages of pid %d: %s", target->pid,
 			strerror(-r));

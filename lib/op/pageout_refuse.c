@@ -46,7 +46,8 @@ static const char *const texts[UMEM_N_REFUSALS] = {
 		"the kernel kept them; pinned, maybe: somebody has memory of this process pinned",
 	[UMEM_REFUSAL_BUSY] = "the kernel kept them: they were in use at the moment",
 	[UMEM_REFUSAL_GONE] =
-		"not there any more: unmapped or discarded by the program, or given free before",
+		"not there any more: unmapped or discarded by the program, or dropped as nothing "
+		"was in it (given free before, or never written)",
 };
 
 const char *umem_refusal_text(enum umem_refusal refusal)

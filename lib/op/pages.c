@@ -17,12 +17,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/attr.h"
+#include "lib/base/note.h"
 #include "lib/kern/filecache.h"
+
+/* How long a process that lost its memory may take to end. */
+#define END_MS 200
 
 /* Pages that are closer than this are read together. */
 #define JOIN_BYTES (24 * UMEM_PAGE_BYTES)
@@ -224,4 +229,14 @@ int umem_pages_each(const struct umem_pages *pages, struct umem_pageset *set)
 		umem_pageset_walk_end(&iter);
 	}
 	return r;
+}
+
+int umem_pages_gone(const struct umem_target *target, struct umem_note *note)
+{
+	struct pollfd end = { .fd = target->pidfd, .events = POLLIN };
+
+	poll(&end, 1, END_MS);
+	umem_note_set(note, -ESRCH, 0, "process %d %s", target->pid,
+		umem_target_gone(target) ? "ended" : "executed another program");
+	return UMEM_GONE;
 }

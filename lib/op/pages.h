@@ -105,4 +105,11 @@ struct umem_pages {
  */
 int umem_pages_each(const struct umem_pages *pages, struct umem_pageset *set);
 
+/**
+ * umem_pages_gone - note that the memory of @target is gone, and how. Its end is waited for
+ * a moment: memory goes first, and only then is the process known to have ended.
+ * Return: UMEM_GONE.
+ */
+int umem_pages_gone(const struct umem_target *target, struct umem_note *note);
+
 #endif
