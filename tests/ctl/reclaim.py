@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """umemctl reclaim from outside: its options, its lines, its exit codes, its end."""
-import ctypes
 import os
 import signal
-import struct
 import subprocess
 import sys
 
 from ctltest import NOBODY, Victim, check, clear_line, json_lines, main
+from swaparea import Swap
 
 # With an interval this short nothing is waited for that the test does not want.
 QUICK = ["--interval", "100ms", "--duration", "250ms"]
@@ -24,35 +23,6 @@ EVENT = {"event": str, "pid": int, "name": str, "what": str}
 DONE = {"event": str, "intervals": int, "elapsed_ns": int, "reclaimed_bytes": int,
         "refaulted_bytes": int, "out_bytes": int, "cpu_ns": int}
 DECISIONS = {"grow", "hold", "back-off", "stop"}
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-class Swap:
-    """Swap on a zram device of our own."""
-
-    def __enter__(self):
-        with open("/sys/class/zram-control/hot_add") as file:
-            self.id = int(file.read())
-        self.path = f"/dev/zram{self.id}"
-        self.write(f"/sys/block/zram{self.id}/disksize", str(64 << 20))
-        with open(self.path, "r+b", buffering=0) as dev:
-            page = bytearray(4096)
-            page[1024:1036] = struct.pack("=III", 1, (64 << 20) // 4096 - 1, 0)
-            page[4086:] = b"SWAPSPACE2"
-            dev.write(page)
-        check(libc.swapon(self.path.encode(), 0x8000 | 31000) == 0, "swapon")
-        return self
-
-    def __exit__(self, *_):
-        libc.swapoff(self.path.encode())
-        self.write(f"/sys/block/zram{self.id}/reset", "1")
-        self.write("/sys/class/zram-control/hot_remove", str(self.id))
-
-    @staticmethod
-    def write(path, text):
-        with open(path, "w") as file:
-            file.write(text)
 
 
 def fits(line, shape):
