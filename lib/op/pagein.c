@@ -52,11 +52,12 @@ static const char *const texts[N_REFUSALS] = {
 	[REFUSAL_SERVED] = "a userfaultfd serves this memory: touching it could wait for ever",
 	[REFUSAL_SHORT] = "memory would run short",
 	[REFUSAL_UNSEEN] =
-		"the memory behind the mapping may not be looked at (needs "
-		"CAP_CHECKPOINT_RESTORE): it is not known what became of its pages",
+		("the memory behind the mapping may not be looked at (needs "
+		"CAP_CHECKPOINT_RESTORE): it is not known what became of its pages"),
 	[REFUSAL_GONE] = "not there any more: unmapped or discarded by the program",
-	[REFUSAL_FAILED] = "could not be brought in: the swap area does not give it back, or "
-			   "memory of this mapping may not be read",
+	[REFUSAL_FAILED] =
+		("could not be brought in: the swap area does not give it back, or memory of "
+		"this mapping may not be read"),
 };
 
 /**
@@ -88,23 +89,39 @@ struct job {
 	uint64_t refused[N_REFUSALS];
 };
 
-static int job_init(struct job *job, struct umem_target *target, struct umem_residency *map)
+static struct job *job_free(struct job *job)
 {
-	struct umem_swap_areas areas = { 0 };
-
-	*job = (struct job){ .target = target, .map = map };
-	umem_advisor_init(&job->advisor, target, MADV_WILLNEED);
-	job->ahead = umem_swap_areas_read(NULL, NULL, &areas) < 0 ||
-		!umem_swap_in_memory(&areas);
-	umem_swap_areas_deinit(&areas);
-	return umem_toucher_init(&job->toucher, target);
-}
-
-static void job_deinit(struct job *job)
-{
+	if (!job)
+		return NULL;
 	umem_advisor_deinit(&job->advisor);
 	umem_toucher_deinit(&job->toucher);
 	umem_pageset_deinit(&job->in);
+	free(job);
+	return NULL;
+}
+
+UMEM_DEFINE_CLEANUP(struct job, job_free)
+
+static int job_new(struct umem_target *target, struct umem_residency *map, struct job **ret_job)
+{
+	UMEM_CLEANUP(umem_swap_areas_deinit) struct umem_swap_areas areas = { 0 };
+	struct job *job = calloc(1, sizeof(*job));
+	int r;
+
+	if (!job)
+		return -ENOMEM;
+	job->target = target;
+	job->map = map;
+	umem_advisor_init(&job->advisor, target, MADV_WILLNEED);
+	job->ahead = umem_swap_areas_read(NULL, NULL, &areas) < 0 ||
+		!umem_swap_in_memory(&areas);
+	r = umem_toucher_init(&job->toucher, target);
+	if (r != 0) {
+		job_free(job);
+		return r;
+	}
+	*ret_job = job;
+	return 0;
 }
 
 static bool is_over(const struct job *job)
@@ -277,7 +294,7 @@ int umem_pagein_watched(struct umem_target *target,
 {
 	UMEM_CLEANUP(umem_residency_freep) struct umem_residency *map = NULL;
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset first = { 0 };
-	UMEM_FREE struct job *job = malloc(sizeof(*job));
+	UMEM_CLEANUP(job_freep) struct job *job = NULL;
 	struct umem_residency_options where = {
 		.size = sizeof(where),
 		.regions = options ? options->ranges : NULL,
@@ -286,26 +303,25 @@ int umem_pagein_watched(struct umem_target *target,
 	struct umem_pageset *pages;
 	int r;
 
-	if (!job)
-		return -ENOMEM;
 	r = umem_residency_new(target, &where, &map, note);
 	if (r != 0)
 		return r;
 	pages = umem_residency_pages(map, UMEM_STATE_SWAPPED);
-	r = job_init(job, target, map);
-	job->watcher = watcher;
-	if (r == 0 && options && options->max_bytes) {
+	if (options && options->max_bytes) {
 		r = cut(pages, options->max_bytes, &first);
 		pages = &first;
 	}
 	if (r == 0)
+		r = job_new(target, map, &job);
+	if (r == 0) {
+		job->watcher = watcher;
 		r = run(job, pages);
+	}
 	if (r == 0) {
 		job->result.already_bytes = umem_pageset_bytes(
 			umem_residency_pages(map, UMEM_STATE_RESIDENT));
 		*ret_result = job->result;
 	}
-	job_deinit(job);
 	if (r == UMEM_GONE)
 		umem_pages_gone(target, note);
 	else if (r < 0)

@@ -74,22 +74,41 @@ static int add_locked(struct umem_pageout_job *job)
 	return r;
 }
 
+static struct umem_pageout_job *job_free(struct umem_pageout_job *job)
+{
+	if (!job)
+		return NULL;
+	umem_advisor_deinit(&job->advisor);
+	umem_own_deinit(&job->own);
+	umem_fd_close(job->kpageflags_fd);
+	umem_pins_deinit(&job->pins);
+	umem_ranges_deinit(&job->pinned);
+	umem_pageset_deinit(&job->stayed);
+	umem_pageset_deinit(&job->out);
+	free(job->frames.v);
+	free(job);
+	return NULL;
+}
+
+UMEM_DEFINE_CLEANUP(struct umem_pageout_job, job_free)
+
 /*
  * @all: the whole target is to go, and it is worth reading all mappings for what is
  * locked. Else the first page of it that is advised tells.
  */
-static int job_init(struct umem_pageout_job *job, struct umem_target *target,
-	struct umem_residency *map, bool all)
+static int job_new(struct umem_target *target, struct umem_residency *map, bool all,
+	struct umem_pageset *went, struct umem_pageout_job **ret_job)
 {
+	UMEM_CLEANUP(job_freep) struct umem_pageout_job *job = calloc(1, sizeof(*job));
 	struct umem_procstat stat;
 	int r;
 
-	*job = (struct umem_pageout_job){
-		.target = target,
-		.map = map,
-		.kpageflags_fd = -1,
-		.full = UMEM_N_REFUSALS,
-	};
+	if (!job)
+		return -ENOMEM;
+	job->target = target;
+	job->map = map;
+	job->went = went;
+	job->full = UMEM_N_REFUSALS;
 	umem_advisor_init(&job->advisor, target, MADV_PAGEOUT);
 	umem_own_init(&job->own, target);
 	if (umem_kpage_open(UMEM_KPAGE_FLAGS, &job->kpageflags_fd) < 0)
@@ -99,19 +118,10 @@ static int job_init(struct umem_pageout_job *job, struct umem_target *target,
 		r = add_pins(job);
 	if (r == 0 && all && stat.locked_bytes > 0)
 		r = add_locked(job);
-	return r == -ESRCH || r == -ENOENT ? UMEM_GONE : r;
-}
-
-static void job_deinit(struct umem_pageout_job *job)
-{
-	umem_advisor_deinit(&job->advisor);
-	umem_own_deinit(&job->own);
-	umem_fd_close(job->kpageflags_fd);
-	umem_pins_deinit(&job->pins);
-	umem_ranges_deinit(&job->pinned);
-	umem_pageset_deinit(&job->stayed);
-	umem_pageset_deinit(&job->out);
-	free(job->frames.v);
+	if (r != 0)
+		return r == -ESRCH || r == -ENOENT ? UMEM_GONE : r;
+	*ret_job = UMEM_TAKE_PTR(job);
+	return 0;
 }
 
 int umem_pageout_each(struct umem_pageout_job *job, struct umem_pageset *set, bool gently,
@@ -224,17 +234,13 @@ int umem_pageout_pages(struct umem_target *target, struct umem_residency *map,
 	struct umem_pageset *pages, uint64_t deadline_ns, struct umem_pageset *went,
 	struct umem_pageout *ret_result, struct umem_note *note)
 {
-	UMEM_FREE struct umem_pageout_job *job = malloc(sizeof(*job));
-	int r;
+	UMEM_CLEANUP(job_freep) struct umem_pageout_job *job = NULL;
+	int r = job_new(target, map, false, went, &job);
 
-	if (!job)
-		return -ENOMEM;
-	r = job_init(job, target, map, false);
-	job->deadline_ns = deadline_ns;
-	job->went = went;
-	if (r == 0)
+	if (r == 0) {
+		job->deadline_ns = deadline_ns;
 		r = run(job, pages, false, ret_result);
-	job_deinit(job);
+	}
 	return explain(target, r, note);
 }
 
@@ -346,7 +352,7 @@ int umem_pageout_watched(struct umem_target *target,
 {
 	UMEM_CLEANUP(umem_residency_freep) struct umem_residency *map = NULL;
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset went = { 0 };
-	UMEM_FREE struct umem_pageout_job *job = malloc(sizeof(*job));
+	UMEM_CLEANUP(job_freep) struct umem_pageout_job *job = NULL;
 	struct umem_residency_options where = {
 		.size = sizeof(where),
 		.regions = options ? options->ranges : NULL,
@@ -355,8 +361,6 @@ int umem_pageout_watched(struct umem_target *target,
 	uint64_t already_bytes;
 	int r;
 
-	if (!job)
-		return -ENOMEM;
 	if (!umem_swap_active())
 		return umem_note_set(note, -ENOTSUP, 0, "there is no swap to put pages of pid %d "
 			"to: make an area (zram, a file) and switch it on with swapon(8)",
@@ -365,14 +369,13 @@ int umem_pageout_watched(struct umem_target *target,
 	if (r != 0)
 		return r;
 	already_bytes = umem_pageset_bytes(umem_residency_pages(map, UMEM_STATE_SWAPPED));
-	r = job_init(job, target, map, true);
-	job->watcher = watcher;
-	job->went = &went;
-	if (r == 0)
+	r = job_new(target, map, true, &went, &job);
+	if (r == 0) {
+		job->watcher = watcher;
 		r = put_out(job, options, ret_result);
+	}
 	if (r == 0)
 		ret_result->already_bytes = already_bytes;
-	job_deinit(job);
 	return explain(target, r, note);
 }
 

@@ -133,14 +133,13 @@ static int sort_out(struct umem_pageout_job *job, struct umem_page_view *view,
 {
 	enum umem_refusal after[UMEM_BATCH_PAGES];
 	size_t n_in = 0;
-	int r = 0;
+	int r;
 
 	for (size_t k = 0; k < wanted->n; k++)
 		n_in += is_in(batch->place[wanted->index[k]]);
 	if (n_in == wanted->n || job->again)
 		umem_refuse_full(job, n_in * UMEM_PAGE_BYTES);
-	if (n_in < wanted->n || job->again)
-		r = umem_refuse_after(job, view, batch, after);
+	r = umem_refuse_after(job, view, batch, after);
 	for (size_t k = 0; k < wanted->n && r == 0; k++) {
 		size_t i = wanted->index[k];
 		uint64_t addr = batch->addr[i], end = addr + UMEM_PAGE_BYTES;

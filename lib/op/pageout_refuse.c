@@ -40,14 +40,14 @@ static const char *const texts[UMEM_N_REFUSALS] = {
 	[UMEM_REFUSAL_FULL] = "swap is full",
 	[UMEM_REFUSAL_LIMIT] = "its cgroup may have no more swap",
 	[UMEM_REFUSAL_UNSEEN] =
-		"the memory behind the mapping may not be looked at (needs "
-		"CAP_CHECKPOINT_RESTORE): it is not known what became of its pages",
+		("the memory behind the mapping may not be looked at (needs "
+		"CAP_CHECKPOINT_RESTORE): it is not known what became of its pages"),
 	[UMEM_REFUSAL_MAYBE_PINNED] =
 		"the kernel kept them; pinned, maybe: somebody has memory of this process pinned",
 	[UMEM_REFUSAL_BUSY] = "the kernel kept them: they were in use at the moment",
 	[UMEM_REFUSAL_GONE] =
-		"not there any more: unmapped or discarded by the program, or dropped as nothing "
-		"was in it (given free before, or never written)",
+		("not there any more: unmapped or discarded by the program, or dropped as nothing "
+		"was in it (given free before, or never written)"),
 };
 
 const char *umem_refusal_text(enum umem_refusal refusal)
