@@ -5,10 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lib/base/note.h"
-#include "lib/kern/swapdev.h"
 
 static const char *const names[UMEM_N_STATES] = {
 	[UMEM_STATE_UNTOUCHED] = "untouched",
@@ -79,9 +77,6 @@ static int look_at(struct umem_residency *map, const struct umem_region *region,
 	}
 	about = &map->v[map->n];
 	r = umem_region_residency(&map->reader, region, start, end, keep, map, about);
-	/* A mapping that went away meanwhile is none. */
-	if (r == -ENOENT || r == -ENODEV)
-		return 0;
 	if (r != 0)
 		return r;
 	about->kind = umem_kind_name(region->kind);
@@ -103,6 +98,16 @@ static int look_at_pieces(struct umem_residency *map, const struct umem_region *
 	return r;
 }
 
+/* What rests on sums of smaps is held against them once more. */
+static void confirm(struct umem_residency *map)
+{
+	if (!map->reader.unconfirmed)
+		return;
+	umem_reader_smaps_again(&map->reader);
+	for (size_t i = 0; i < map->n; i++)
+		umem_region_confirm(&map->reader, umem_residency_region_at(map, i), &map->v[i]);
+}
+
 static int look(struct umem_residency *map)
 {
 	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges appeared = { 0 };
@@ -115,6 +120,8 @@ static int look(struct umem_residency *map)
 	for (size_t i = 0; i < map->space.n && r == 0; i++)
 		if (wanted(&map->space.v[i]))
 			r = look_at_pieces(map, &map->space.v[i]);
+	if (r == 0)
+		confirm(map);
 	return r;
 }
 
@@ -150,7 +157,7 @@ static int set_up(struct umem_residency *map, const struct umem_residency_option
 	for (size_t i = 0; options && i < options->n_regions && r == 0; i++)
 		r = umem_ranges_add(&map->only,
 			umem_align_down(options->regions[i].start, UMEM_PAGE_BYTES),
-			umem_align_up(options->regions[i].end, UMEM_PAGE_BYTES));
+			umem_page_up(options->regions[i].end));
 	if (r < 0)
 		return r;
 	r = umem_regions_reader_init(&map->reader, map->target, options ? options->method : NULL);
@@ -261,42 +268,5 @@ int umem_residency_each(struct umem_residency *map, uint64_t start, uint64_t end
 			r = umem_walk_end(&walk);
 	}
 	merge_end(&merge);
-	return r;
-}
-
-int umem_residency_file(int fd, uint64_t start, uint64_t end, const char *method,
-	umem_walk_each each, void *user, struct umem_residency_region *ret_region)
-{
-	struct umem_walk walk = { .each = each, .user = user };
-	struct umem_object_view view;
-	int r, own = dup(fd);
-
-	if (own < 0)
-		return -errno;
-	r = umem_object_open_consume(own, method, &view);
-	if (r < 0)
-		return r == -ENOTSUP ? -EINVAL : r;
-	start = umem_align_down(start, UMEM_PAGE_BYTES);
-	end = umem_min_u64(umem_align_up(end, UMEM_PAGE_BYTES),
-		umem_align_up(view.size_bytes, UMEM_PAGE_BYTES));
-	if (start < end)
-		r = umem_object_walk(&view, start, end, 0, &walk);
-	if (r == 0)
-		r = umem_walk_end(&walk);
-	if (r == 0) {
-		*ret_region = (struct umem_residency_region){
-			.start = start,
-			.end = umem_max_u64(start, end),
-			.kind = "",
-			.path = "",
-			.page_size_bytes = umem_max_u64(view.huge_bytes, UMEM_PAGE_BYTES),
-			.method = umem_object_method_name(view.method),
-			.exact = view.method != UMEM_OBJECT_EXTENTS,
-			.reason = view.method == UMEM_OBJECT_EXTENTS ?
-				"pages in the swap cache count as resident" : NULL,
-		};
-		memcpy(ret_region->bytes, walk.bytes, sizeof(walk.bytes));
-	}
-	umem_object_close(&view);
 	return r;
 }

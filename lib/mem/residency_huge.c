@@ -10,14 +10,21 @@
  *
  * UFFDIO_CONTINUE does tell. In a mapping of our own, registered for minor
  * faults, it maps the page that the object holds at that place, and where it
- * holds none it answers EFAULT and allocates nothing. The mapping is made
- * without a reservation and taken away at the end; no one ever reads or writes
- * through it.
+ * holds none it answers EFAULT and allocates nothing.
+ *
+ * The mapping is private, without a reservation, and nobody can access it; it is
+ * taken away at the end. Private: a shared one takes the right to write, and
+ * there are seals that forbid it. Without access: mapping a file of hugetlbfs
+ * for writing makes the file as long as the mapping, and after
+ * mlockall(MCL_FUTURE) a mapping is filled at once if it can be read. A userfaultfd
+ * for faults of programs only will do: there is no fault at all.
+ *
+ * Pages past the end of the file are not told; where there are some (fallocate(2)
+ * with KEEP_SIZE), they count as untouched.
  */
 #include "lib/mem/residency_huge.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/mman.h>
 
 #include "lib/base/attr.h"
@@ -30,11 +37,10 @@
 int umem_huge_open(struct umem_object_view *view)
 {
 	UMEM_FD int uffd = -1;
-	int r;
+	int r = umem_uffd_open(0, &uffd);
 
-	if ((fcntl(view->fd, F_GETFL) & O_ACCMODE) != O_RDWR)
-		return -EACCES;
-	r = umem_uffd_open(0, &uffd);
+	if (r == -EPERM)
+		r = umem_uffd_open(UFFD_USER_MODE_ONLY, &uffd);
 	if (r < 0)
 		return r;
 	r = umem_uffd_api(uffd, UFFD_FEATURE_MINOR_HUGETLBFS, NULL);
@@ -58,11 +64,20 @@ static int probe(const struct umem_object_view *view, uint64_t at, enum umem_sta
 	return 0;
 }
 
-static int window(struct umem_object_view *view, uint64_t start, uint64_t end, uint64_t shift,
-	struct umem_walk *walk)
+/**
+ * struct span - what is asked for: @start, @end in the file, moved by @shift.
+ */
+struct span {
+	uint64_t start;
+	uint64_t end;
+	uint64_t shift;
+};
+
+static int window(struct umem_object_view *view, uint64_t start, uint64_t end,
+	const struct span *span, struct umem_walk *walk)
 {
-	char *map = mmap(NULL, end - start, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-		view->fd, (off_t)start);
+	char *map = mmap(NULL, end - start, PROT_NONE, MAP_PRIVATE | MAP_NORESERVE, view->fd,
+		(off_t)start);
 	uint64_t base = (uintptr_t)map;
 	int r;
 
@@ -74,7 +89,9 @@ static int window(struct umem_object_view *view, uint64_t start, uint64_t end, u
 
 		r = probe(view, base + (at - start), &state);
 		if (r == 0)
-			r = umem_walk_add(walk, at + shift, at + view->huge_bytes + shift, state);
+			r = umem_walk_add(walk, umem_max_u64(at, span->start) + span->shift,
+				umem_min_u64(at + view->huge_bytes, span->end) + span->shift,
+				state);
 	}
 	munmap(map, end - start);
 	return r;
@@ -83,11 +100,14 @@ static int window(struct umem_object_view *view, uint64_t start, uint64_t end, u
 int umem_huge_walk(struct umem_object_view *view, uint64_t start, uint64_t end,
 	uint64_t shift, struct umem_walk *walk)
 {
+	const struct span span = { start, end, shift };
+	uint64_t stop = umem_align_up(end, view->huge_bytes);
 	int r = 0;
 
-	for (uint64_t at = start, to; at < end && r == 0; at = to) {
-		to = umem_min_u64(end, at + WINDOW_BYTES);
-		r = window(view, at, to, shift, walk);
+	for (uint64_t at = umem_align_down(start, view->huge_bytes), to; at < stop && r == 0;
+		at = to) {
+		to = umem_min_u64(stop, at + WINDOW_BYTES);
+		r = window(view, at, to, &span, walk);
 	}
 	return r;
 }

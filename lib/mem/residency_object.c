@@ -8,21 +8,29 @@
  * and those that are swapped out (for shmem "evicted" is a swap entry in the
  * file itself, whether or not the page is still in the swap cache). A range
  * in which all pages are alike is done with one call, at the price of walking
- * its pages once (50 to 90 ns each); holes cost nothing. So long ranges are
- * asked in steps that grow while they are uniform, and start small again when
- * one is mixed.
+ * its pages once (50 to 90 ns each, three times that when swapped); holes cost
+ * nothing. So long ranges are asked in steps that grow while they are uniform,
+ * and start small again when one is mixed.
  *
  * In a step of 2 MiB that is mixed, halving would walk each page once a level.
- * Two other calls tell single pages of a whole step at once, but neither is to
- * be believed alone:
+ * mincore(2) on a mapping of our own tells for all pages of a step at once
+ * which are in memory. Not quite: it counts the swap cache, and leaves out pages
+ * that were allocated and never written. So it only says where the runs are:
  *
- *     mincore(2)   on a mapping of our own, which is never touched: in memory
- *                  or not; the swap cache counts as memory
- *     SEEK_DATA    something or nothing; swapped is something
+ *     mincore    in in in -- -- -- -- in in -- --
+ *     cachestat           all swapped       none     a call for each run that is
+ *                                                    out, halved where it is mixed
  *
- * Their sums must be the counts of cachestat(2); where they are (nothing is in
- * the swap cache, nothing moved meanwhile), each page is settled. Otherwise
- * the step is halved, down to single pages.
+ * If these have as many swapped pages as the step, before and after, then
+ * none of the rest is swapped, and it is in memory. Otherwise (the swap cache)
+ * the runs of the rest are asked, too. Where nothing at all is swapped and
+ * mincore has as many pages as cachestat, that settles it without more calls.
+ *
+ * Long ranges that are all swapped are found with less: by sums (residency_sums.c),
+ * from a few large ranges down to small ones where they are mixed.
+ *
+ * A step that was a jumble is most likely followed by another one; then each
+ * page is asked, which costs less than to find the runs first.
  *
  * Nothing of this maps a page, so the count of mappings stays as it is and
  * MADV_PAGEOUT by others still works.
@@ -30,24 +38,22 @@
 #include "lib/mem/residency_object.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/magic.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
-#include <unistd.h>
 
+#include "lib/base/attr.h"
 #include "lib/base/fd.h"
-#include "lib/base/ranges.h"
 #include "lib/kern/filecache.h"
 #include "lib/mem/pageset.h"
+#include "lib/mem/residency_core.h"
 #include "lib/mem/residency_huge.h"
+#include "lib/mem/residency_sums.h"
 
-/* The step that is settled by other calls when it is mixed. */
-#define STEP_BYTES (2ull << 20)
-#define STEP_PAGES (STEP_BYTES / UMEM_PAGE_BYTES)
+/* The step that is settled by runs when it is mixed. */
+#define STEP_BYTES UMEM_CORE_BYTES
 
 /* Steps of pages grow up to this, so that little is walked twice. */
 #define STEP_MAX_BYTES (64ull << 20)
@@ -55,8 +61,14 @@
 /* And holes up to this. */
 #define STEP_HOLE_BYTES (1ull << 40)
 
+/* What is settled by sums of smaps is not less than this. */
+#define SUMS_LEAST_BYTES (8ull << 20)
+
 /* Below this halving goes on page by page. */
 #define LEAST_BYTES (4 * UMEM_PAGE_BYTES)
+
+/* With so many runs a step is a jumble. */
+#define DENSE_RUNS 160
 
 static const char *const names[] = {
 	[UMEM_OBJECT_CACHESTAT] = "cachestat",
@@ -68,6 +80,11 @@ static const char *const names[] = {
 const char *umem_object_method_name(enum umem_object_method method)
 {
 	return names[method];
+}
+
+bool umem_object_is_memory(uint64_t fs_type)
+{
+	return fs_type == TMPFS_MAGIC || fs_type == HUGETLBFS_MAGIC;
 }
 
 static int method_of(const char *name, bool huge, enum umem_object_method *ret_method)
@@ -89,36 +106,26 @@ static int method_of(const char *name, bool huge, enum umem_object_method *ret_m
 	return -EINVAL;
 }
 
-/* Does mincore(2) tell? It calls all in memory for those who could not write the file. */
-static bool tells(int fd)
-{
-	struct stat st;
-	char path[40];
-
-	if (fstat(fd, &st) == 0 && st.st_uid == geteuid())
-		return true;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0;
-}
-
 /* Try the method that was chosen, and where none was named the next one. */
-static int settle(struct umem_object_view *view, bool named)
+static int settle(struct umem_object_view *view, bool named, unsigned without)
 {
 	struct umem_cachestat stat;
 	int r;
 
 	if (view->method == UMEM_OBJECT_CONTINUE)
-		return umem_huge_open(view);
+		return without & UMEM_OBJECT_NO_MINOR ? -ENOSYS : umem_huge_open(view);
 	if (view->method == UMEM_OBJECT_EXTENTS)
-		return tells(view->fd) ? 0 : -EPERM;
-	r = umem_filecache_stat(view->fd, 0, UMEM_PAGE_BYTES, &stat);
-	if (r == 0 || named || !tells(view->fd))
+		return umem_core_tells(view->fd) ? 0 : -EPERM;
+	r = without & UMEM_OBJECT_NO_CACHESTAT ? -ENOSYS :
+		umem_filecache_stat(view->fd, 0, UMEM_PAGE_BYTES, &stat);
+	if (r == 0 || named || !umem_core_tells(view->fd))
 		return r;
 	view->method = UMEM_OBJECT_EXTENTS;
 	return 0;
 }
 
-int umem_object_open_consume(int fd, const char *method, struct umem_object_view *ret_view)
+int umem_object_open_consume(int fd, const char *method, unsigned without,
+	struct umem_object_view *ret_view)
 {
 	struct umem_object_view view = { .fd = fd, .uffd = -1 };
 	struct statfs fs;
@@ -127,14 +134,15 @@ int umem_object_open_consume(int fd, const char *method, struct umem_object_view
 
 	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
 		r = -errno;
-	else if (fs.f_type != TMPFS_MAGIC && fs.f_type != HUGETLBFS_MAGIC)
+	else if (!umem_object_is_memory((uint64_t)fs.f_type) || !S_ISREG(st.st_mode))
 		r = -ENOTSUP;
 	else
 		r = method_of(method, fs.f_type == HUGETLBFS_MAGIC, &view.method);
 	if (r == 0) {
-		view.size_bytes = (uint64_t)st.st_size;
+		view.device = st.st_dev;
+		view.inode = st.st_ino;
 		view.huge_bytes = fs.f_type == HUGETLBFS_MAGIC ? (uint64_t)fs.f_bsize : 0;
-		r = settle(&view, method != NULL);
+		r = settle(&view, method != NULL, without);
 	}
 	if (r < 0) {
 		umem_object_close(&view);
@@ -150,122 +158,17 @@ void umem_object_close(struct umem_object_view *view)
 		munmap(view->map, view->map_len);
 	umem_fd_close(view->uffd);
 	umem_fd_close(view->fd);
-	*view = (struct umem_object_view){ .fd = -1, .uffd = -1 };
+	*view = UMEM_OBJECT_NONE;
 }
 
-/* Have [@start, @end) mapped; all that is left of the file, if it can be. */
-static bool have_map(struct umem_object_view *view, uint64_t start, uint64_t end)
+int umem_object_size(const struct umem_object_view *view, uint64_t *ret_bytes)
 {
-	uint64_t at = umem_align_down(start, STEP_BYTES);
-	uint64_t to = umem_max_u64(end, umem_align_up(view->size_bytes, UMEM_PAGE_BYTES));
-	void *map;
+	struct stat st;
 
-	if (view->map && start >= view->map_at && end <= view->map_at + view->map_len)
-		return true;
-	if (view->no_map)
-		return false;
-	if (view->map)
-		munmap(view->map, view->map_len);
-	view->map = NULL;
-	map = mmap(NULL, to - at, PROT_READ, MAP_SHARED | MAP_NORESERVE, view->fd, (off_t)at);
-	if (map == MAP_FAILED || !tells(view->fd)) {
-		if (map != MAP_FAILED)
-			munmap(map, to - at);
-		view->no_map = true;
-		return false;
-	}
-	view->map = map;
-	view->map_at = at;
-	view->map_len = to - at;
-	return true;
-}
-
-/* One byte a page for at most a step: is it in memory? Return: how many are, or -1. */
-static int64_t in_core(struct umem_object_view *view, uint64_t start, uint64_t end,
-	unsigned char in[STEP_PAGES])
-{
-	size_t n = (size_t)((end - start) >> UMEM_PAGE_SHIFT);
-	int64_t count = 0;
-
-	if (!have_map(view, start, end) ||
-		mincore(view->map + (start - view->map_at), end - start, in) < 0)
-		return -1;
-	for (size_t i = 0; i < n; i++)
-		count += in[i] &= 1;
-	return count;
-}
-
-int umem_object_in_memory(struct umem_object_view *view, uint64_t start, uint64_t end,
-	uint64_t *ret_bytes)
-{
-	unsigned char in[STEP_PAGES];
-	uint64_t bytes = 0;
-
-	for (uint64_t at = start, to; at < end; at = to) {
-		int64_t n;
-
-		to = umem_min_u64(end, at + STEP_BYTES);
-		n = in_core(view, at, to, in);
-		if (n < 0)
-			return -ENODATA;
-		bytes += (uint64_t)n << UMEM_PAGE_SHIFT;
-	}
-	*ret_bytes = bytes;
+	if (fstat(view->fd, &st) < 0)
+		return -errno;
+	*ret_bytes = (uint64_t)st.st_size;
 	return 0;
-}
-
-/**
- * struct step - what mincore and extents say of at most a step.
- * @in: a byte a page: in memory.
- * @data: what is no hole.
- */
-struct step {
-	unsigned char in[STEP_PAGES];
-	struct umem_ranges data;
-};
-
-/* Return: 0; UMEM_AGAIN when the counts of @want (unless NULL) do not confirm it; -errno. */
-static int look(struct umem_object_view *view, uint64_t start, uint64_t end,
-	const struct umem_cachestat *want, struct step *step)
-{
-	uint64_t pages = (end - start) >> UMEM_PAGE_SHIFT;
-	int64_t n_in = in_core(view, start, end, step->in);
-	int r;
-
-	if (n_in < 0 || (want && (uint64_t)n_in != want->nr_cache))
-		return UMEM_AGAIN;
-	/* Nothing is swapped, or there is no hole: no need to ask for extents. */
-	if (want && want->nr_evicted == 0)
-		return 0;
-	if (want && want->nr_cache + want->nr_evicted == pages)
-		return umem_ranges_add(&step->data, start, end);
-	r = umem_filecache_extents(view->fd, start, end, &step->data);
-	if (r < 0)
-		return r;
-	if (want && umem_ranges_bytes(&step->data) >> UMEM_PAGE_SHIFT !=
-			    want->nr_cache + want->nr_evicted)
-		return UMEM_AGAIN;
-	return 0;
-}
-
-static int hand_on(const struct step *step, uint64_t start, uint64_t end, uint64_t shift,
-	struct umem_walk *walk)
-{
-	size_t i = umem_ranges_find(&step->data, start);
-	int r = 0;
-
-	for (uint64_t at = start; at < end && r == 0; at += UMEM_PAGE_BYTES) {
-		enum umem_state state = UMEM_STATE_UNTOUCHED;
-
-		while (i < step->data.n && step->data.v[i].end <= at)
-			i++;
-		if (step->in[(at - start) >> UMEM_PAGE_SHIFT])
-			state = UMEM_STATE_RESIDENT;
-		else if (i < step->data.n && step->data.v[i].start <= at)
-			state = UMEM_STATE_SWAPPED;
-		r = umem_walk_add(walk, at + shift, at + UMEM_PAGE_BYTES + shift, state);
-	}
-	return r;
 }
 
 /* All alike? Then its state. */
@@ -276,13 +179,38 @@ static bool uniform(const struct umem_cachestat *stat, uint64_t start, uint64_t 
 
 	if (stat->nr_evicted == 0 && stat->nr_cache == 0)
 		*ret_state = UMEM_STATE_UNTOUCHED;
-	else if (stat->nr_cache == pages)
+	else if (stat->nr_cache == pages && stat->nr_evicted == 0)
 		*ret_state = UMEM_STATE_RESIDENT;
-	else if (stat->nr_evicted == pages)
+	else if (stat->nr_evicted == pages && stat->nr_cache == 0)
 		*ret_state = UMEM_STATE_SWAPPED;
 	else
 		return false;
 	return true;
+}
+
+int umem_object_alike(struct umem_object_view *view, uint64_t start, uint64_t end,
+	enum umem_state *ret_state)
+{
+	struct umem_cachestat stat;
+	int r;
+
+	if (view->method != UMEM_OBJECT_CACHESTAT && view->method != UMEM_OBJECT_HALVING)
+		return 0;
+	r = umem_filecache_stat(view->fd, start, end, &stat);
+	return r < 0 ? r : uniform(&stat, start, end, ret_state);
+}
+
+static int halve(struct umem_object_view *view, uint64_t start, uint64_t end, uint64_t shift,
+	struct umem_walk *walk);
+
+static int each_page(struct umem_object_view *view, uint64_t start, uint64_t end,
+	uint64_t shift, struct umem_walk *walk)
+{
+	int r = 0;
+
+	for (; start < end && r == 0; start += UMEM_PAGE_BYTES)
+		r = halve(view, start, start + UMEM_PAGE_BYTES, shift, walk);
+	return r;
 }
 
 static int halve(struct umem_object_view *view, uint64_t start, uint64_t end, uint64_t shift,
@@ -291,15 +219,8 @@ static int halve(struct umem_object_view *view, uint64_t start, uint64_t end, ui
 	struct umem_cachestat stat;
 	enum umem_state state;
 	uint64_t half;
-	int r;
+	int r = umem_filecache_stat(view->fd, start, end, &stat);
 
-	/* Too small for one more level: each page is asked. */
-	if (end - start <= LEAST_BYTES && end - start > UMEM_PAGE_BYTES) {
-		for (r = 0; start < end && r == 0; start += UMEM_PAGE_BYTES)
-			r = halve(view, start, start + UMEM_PAGE_BYTES, shift, walk);
-		return r;
-	}
-	r = umem_filecache_stat(view->fd, start, end, &stat);
 	if (r < 0)
 		return r;
 	if (uniform(&stat, start, end, &state))
@@ -307,25 +228,122 @@ static int halve(struct umem_object_view *view, uint64_t start, uint64_t end, ui
 	/* It moved while it was counted; where it is on its way to, it will be. */
 	if (end - start == UMEM_PAGE_BYTES)
 		return umem_walk_add(walk, start + shift, end + shift, UMEM_STATE_SWAPPED);
+	/* Too small for one more level: each page is asked. */
+	if (end - start <= LEAST_BYTES)
+		return each_page(view, start, end, shift, walk);
 	half = start + umem_align_up((end - start) / 2, UMEM_PAGE_BYTES);
 	r = halve(view, start, half, shift, walk);
 	return r != 0 ? r : halve(view, half, end, shift, walk);
 }
 
-/* A step of which the counts are mixed. */
+/**
+ * struct jumble - a mixed step.
+ * @in: a byte a page: in memory, by mincore(2).
+ * @state: of each page.
+ * @start: of the step.
+ * @n_swapped: pages that were found to be.
+ */
+struct jumble {
+	unsigned char in[UMEM_CORE_PAGES];
+	unsigned char state[UMEM_CORE_PAGES];
+	uint64_t start;
+	uint64_t n_swapped;
+};
+
+static int put(void *user, uint64_t start, uint64_t end, enum umem_state state)
+{
+	struct jumble *jumble = user;
+	size_t first = (size_t)((start - jumble->start) >> UMEM_PAGE_SHIFT);
+	size_t n = (size_t)((end - start) >> UMEM_PAGE_SHIFT);
+
+	memset(jumble->state + first, (int)state, n);
+	jumble->n_swapped += state == UMEM_STATE_SWAPPED ? n : 0;
+	return 0;
+}
+
+/* Ask for the runs of pages that mincore(2) says are in memory (@in), or are not. */
+static int ask_runs(struct umem_object_view *view, struct jumble *jumble, size_t n, bool in)
+{
+	struct umem_walk walk = { .each = put, .user = jumble };
+	int r = 0;
+
+	for (size_t i = 0, first; i < n && r == 0;) {
+		first = i;
+		while (i < n && !!jumble->in[i] == in)
+			i++;
+		if (i > first)
+			r = halve(view, jumble->start + first * UMEM_PAGE_BYTES,
+				jumble->start + i * UMEM_PAGE_BYTES, 0, &walk);
+		else
+			i++;
+	}
+	return r != 0 ? r : umem_walk_end(&walk);
+}
+
+/*
+ * Find the state of each page of a step by runs.
+ * Return: 0, UMEM_AGAIN: mincore(2) is mute; -errno.
+ */
+static int sort_out(struct umem_object_view *view, uint64_t start, uint64_t end,
+	const struct umem_cachestat *stat, struct jumble *jumble)
+{
+	size_t n = (size_t)((end - start) >> UMEM_PAGE_SHIFT);
+	int64_t n_in = umem_core_look(view, start, end, jumble->in);
+	struct umem_cachestat then;
+	int r;
+
+	if (n_in < 0)
+		return UMEM_AGAIN;
+	for (size_t i = 0; i < n; i++)
+		jumble->state[i] = jumble->in[i] ? UMEM_STATE_RESIDENT : UMEM_STATE_UNTOUCHED;
+	if (stat->nr_evicted == 0 && (uint64_t)n_in == stat->nr_cache)
+		return 0;
+	r = ask_runs(view, jumble, n, false);
+	if (r < 0 || stat->nr_evicted == 0)
+		return r;
+	r = umem_filecache_stat(view->fd, start, end, &then);
+	if (r < 0)
+		return r;
+	if (jumble->n_swapped != stat->nr_evicted || jumble->n_swapped != then.nr_evicted)
+		r = ask_runs(view, jumble, n, true);
+	return r;
+}
+
+/* Find it without mincore(2): page by page, or halving. */
+static int ask_all(struct umem_object_view *view, uint64_t start, uint64_t end,
+	struct jumble *jumble)
+{
+	struct umem_walk walk = { .each = put, .user = jumble };
+	int r = view->dense ? each_page(view, start, end, 0, &walk) :
+			      halve(view, start, end, 0, &walk);
+
+	return r != 0 ? r : umem_walk_end(&walk);
+}
+
+static bool is_dense(const struct jumble *jumble, size_t n)
+{
+	size_t runs = 1;
+
+	for (size_t i = 1; i < n; i++)
+		runs += jumble->state[i] != jumble->state[i - 1];
+	return jumble->n_swapped > 0 && runs >= DENSE_RUNS;
+}
+
+/* A step of which the counts are mixed, or, when the last one was a jumble, not known. */
 static int mixed(struct umem_object_view *view, uint64_t start, uint64_t end, uint64_t shift,
 	const struct umem_cachestat *stat, struct umem_walk *walk)
 {
-	struct step step = { 0 };
+	struct jumble jumble = { .start = start };
 	int r = UMEM_AGAIN;
 
-	if (view->method != UMEM_OBJECT_HALVING)
-		r = look(view, start, end, stat, &step);
-	if (r == 0)
-		r = hand_on(&step, start, end, shift, walk);
-	else if (r == UMEM_AGAIN)
-		r = halve(view, start, end, shift, walk);
-	umem_ranges_deinit(&step.data);
+	if (!view->dense && view->method != UMEM_OBJECT_HALVING)
+		r = sort_out(view, start, end, stat, &jumble);
+	if (r == UMEM_AGAIN)
+		r = ask_all(view, start, end, &jumble);
+	view->dense = r == 0 && is_dense(&jumble, (size_t)((end - start) >> UMEM_PAGE_SHIFT));
+	for (uint64_t at = start; at < end && r == 0; at += UMEM_PAGE_BYTES)
+		r = umem_walk_add(walk, at + shift, at + UMEM_PAGE_BYTES + shift,
+			(enum umem_state)jumble.state[(at - start) >> UMEM_PAGE_SHIFT]);
 	return r;
 }
 
@@ -336,13 +354,13 @@ static int step_walk(struct umem_object_view *view, uint64_t start, uint64_t end
 
 	for (uint64_t at = start; at < end;) {
 		uint64_t to = umem_min_u64(end, umem_align_down(at + step, STEP_BYTES));
-		struct umem_cachestat stat;
+		struct umem_cachestat stat = { 0 };
 		enum umem_state state;
-		int r = umem_filecache_stat(view->fd, at, to, &stat);
+		int r = view->dense ? 0 : umem_filecache_stat(view->fd, at, to, &stat);
 
 		if (r < 0)
 			return r;
-		if (uniform(&stat, at, to, &state)) {
+		if (!view->dense && uniform(&stat, at, to, &state)) {
 			/* Holes are counted in no time. */
 			step = umem_min_u64(step * 2, state == UMEM_STATE_UNTOUCHED ?
 				STEP_HOLE_BYTES : STEP_MAX_BYTES);
@@ -361,41 +379,70 @@ static int step_walk(struct umem_object_view *view, uint64_t start, uint64_t end
 	return 0;
 }
 
-static int extents_walk(struct umem_object_view *view, uint64_t start, uint64_t end,
+static int sums_walk(struct umem_object_view *view, uint64_t start, uint64_t end,
+	uint64_t shift, struct umem_walk *walk);
+
+/* A range of which @swapped bytes are. */
+static int known_walk(struct umem_object_view *view, uint64_t start, uint64_t end,
+	uint64_t swapped, uint64_t shift, struct umem_walk *walk)
+{
+	if (swapped == end - start)
+		return umem_walk_add(walk, start + shift, end + shift, UMEM_STATE_SWAPPED);
+	if (swapped > 0 && end - start > SUMS_LEAST_BYTES)
+		return sums_walk(view, start, end, shift, walk);
+	return step_walk(view, start, end, shift, walk);
+}
+
+/* Sums of ranges, and of those that are mixed of smaller ones. Both ends are aligned. */
+static int sums_walk(struct umem_object_view *view, uint64_t start, uint64_t end,
 	uint64_t shift, struct umem_walk *walk)
 {
-	for (uint64_t at = start, to; at < end; at = to) {
-		struct step step = { 0 };
-		int r;
+	uint64_t len = SUMS_LEAST_BYTES, bytes[UMEM_SUMS_MAX];
+	int r = 0;
 
-		to = umem_min_u64(end, umem_align_down(at + STEP_BYTES, STEP_BYTES));
-		r = look(view, at, to, NULL, &step);
-		if (r == 0)
-			r = hand_on(&step, at, to, shift, walk);
-		else if (r == UMEM_AGAIN)
-			r = -EPERM;
-		umem_ranges_deinit(&step.data);
-		if (r != 0)
-			return r;
+	while (len * UMEM_SUMS_MAX < end - start)
+		len *= 2;
+	for (uint64_t at = start, to; at < end && r == 0; at = to) {
+		uint64_t left = end - at;
+		size_t n = left < len ? 1 : (size_t)umem_min_u64(left / len, UMEM_SUMS_MAX);
+
+		len = umem_min_u64(len, left);
+		to = at + n * len;
+		if (umem_sums_read(view, at, len, n, bytes) < 0)
+			return step_walk(view, at, end, shift, walk);
+		for (size_t i = 0; i < n && r == 0; i++)
+			r = known_walk(view, at + i * len, at + (i + 1) * len, bytes[i], shift,
+				walk);
 	}
-	return 0;
+	return r;
+}
+
+/* By sums as far as it pays, the rest by steps. */
+static int long_walk(struct umem_object_view *view, uint64_t start, uint64_t end,
+	uint64_t shift, struct umem_walk *walk)
+{
+	uint64_t from = umem_align_up(umem_max_u64(start, 1), UMEM_SUMS_ALIGN);
+	uint64_t to = umem_align_down(end, UMEM_SUMS_ALIGN);
+	int r;
+
+	if (to < from + SUMS_LEAST_BYTES || !umem_sums_any(view))
+		return step_walk(view, start, end, shift, walk);
+	r = start < from ? step_walk(view, start, from, shift, walk) : 0;
+	if (r == 0)
+		r = sums_walk(view, from, to, shift, walk);
+	if (r == 0 && to < end)
+		r = step_walk(view, to, end, shift, walk);
+	return r;
 }
 
 int umem_object_walk(struct umem_object_view *view, uint64_t start, uint64_t end,
 	uint64_t shift, struct umem_walk *walk)
 {
-	uint64_t page = umem_max_u64(view->huge_bytes, UMEM_PAGE_BYTES);
-	uint64_t stop = umem_min_u64(end,
-		umem_max_u64(start, umem_align_up(view->size_bytes, page)));
-	int r;
-
 	if (view->method == UMEM_OBJECT_CONTINUE)
-		r = umem_huge_walk(view, start, stop, shift, walk);
-	else if (view->method == UMEM_OBJECT_EXTENTS)
-		r = extents_walk(view, start, stop, shift, walk);
-	else
-		r = step_walk(view, start, stop, shift, walk);
-	if (r == 0 && stop < end)
-		r = umem_walk_add(walk, stop + shift, end + shift, UMEM_STATE_UNTOUCHED);
-	return r;
+		return umem_huge_walk(view, start, end, shift, walk);
+	if (view->method == UMEM_OBJECT_EXTENTS)
+		return umem_core_walk(view, start, end, shift, walk);
+	if (view->method == UMEM_OBJECT_HALVING)
+		return step_walk(view, start, end, shift, walk);
+	return long_walk(view, start, end, shift, walk);
 }

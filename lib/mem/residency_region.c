@@ -12,29 +12,44 @@
  *     private file of a disk     nothing or a mark     untouched: the file has it
  *     shared file of a disk      the same              the same; but others may
  *                                                      have it in memory: not exact
- *     huge pages, shared         nothing or a mark     ask the object
+ *     huge pages of a file       nothing or a mark     ask the object
  *
- * Asking the object costs a system call a run, so in a stretch with many short
- * runs the object is asked once for all of it, present pages included. Guards
- * are known to the table only; a stretch with one is asked run by run.
+ * Asking the object costs a system call a run, so for a stretch with many short
+ * runs it is first asked whether all of it is alike there; what the table knows
+ * goes first:
+ *
+ *     table     present --   --      present guard --
+ *     object    [resident ............................]
+ *     state     resident                     guard resident
+ *
+ * Where it is not, it hardly is in the next stretches, and these are asked run by
+ * run at once.
  *
  * Where the kernel hides swap types, "swapped" may be a mark. The sums of
  * smaps do not count marks: if all that could be swapped of a mapping is, or
- * nothing is, that settles it; otherwise the region is not exact.
+ * nothing is, that settles it; otherwise the region is not exact. (Of private
+ * shmem smaps also counts swapped pages of the object: then only nothing does.)
+ * The entries are counted before smaps is read and once more while the states
+ * are taken; more than before means that some came that nobody has settled.
+ *
+ * Likewise with extents: pages in the swap cache pass for resident ones, unless
+ * there are as many swapped pages as smaps has, before and after. After is when
+ * all regions are done (umem_region_confirm()), since smaps is read whole.
  */
 #include "lib/mem/residency_region.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
-#include "lib/base/fd.h"
-#include "lib/kern/filecache.h"
+#include "lib/base/attr.h"
 #include "lib/mem/pageset.h"
 
 /* A stretch, and how many runs in it make asking for all of it at once cheaper. */
 #define STRETCH_BYTES (2ull << 20)
 #define STRETCH_RUNS  8
+
+/* Stretches that are asked run by run after one that was not alike. */
+#define N_APART 7
 
 /* Runs of a stretch that are kept until it is complete. */
 #define N_RUNS 512
@@ -42,12 +57,20 @@
 #define WHY_HIDDEN                                                                         \
 	"which of its entries are swapped and which are marks of a userfaultfd is told only " \
 	"to CAP_SYS_ADMIN"
-#define WHY_OBJECT_CLOSED                                                                  \
+#define WHY_ODD                                                                            \
+	"of some entries the kernel does not tell whether they are pages that it is moving, "   \
+	"poisoned pages, or (before 6.15) guards"
+#define WHY_CLOSED                                                                         \
 	"the memory behind it may not be opened (needs CAP_CHECKPOINT_RESTORE): of what this " \
 	"process does not map it is not known whether it is swapped"
-#define WHY_OBJECT_MUTE                                                                    \
-	"the kernel tells what the memory behind it holds only to who may write to it"
+#define WHY_CHANGED "it was mapped anew while it was looked at"
+#define WHY_MUTE "the kernel tells what the memory behind it holds only to who may write to it"
+#define WHY_NO_CACHESTAT "the kernel does not tell what the memory behind it holds (cachestat, 6.5)"
+#define WHY_NO_MINOR                                                                       \
+	"which huge pages the memory behind it holds takes a userfaultfd with minor faults (5.13)"
+#define WHY_FAILED "the kernel failed to tell what the memory behind it holds"
 #define WHY_SWAP_CACHE "pages in the swap cache count as resident"
+#define WHY_UNWRITTEN "pages that were allocated but never written count as untouched"
 #define WHY_FILE "a file of a disk: pages that only others have in memory are not counted"
 #define WHY_ZERO "pages of zeros cannot be told from others without /proc/kpageflags"
 
@@ -76,59 +99,41 @@ struct run {
 
 /**
  * struct joint - one region being read.
- * @walk: where states go.
- * @view: its object, if @has_view.
+ * @reader: the caller's.
+ * @out: where states go.
+ * @view: its object, or NULL.
  * @shift: from an offset of the object to an address.
- * @runs, @n_runs, @n_none, @guards: the stretch: its runs, those that the object has to
- *	tell, and whether there is a guard.
- * @hidden: what an entry counts as of which the kernel does not tell what it is.
- * @any_hidden: there was one.
+ * @runs, @n_runs, @n_none, @i_run: the stretch: its runs, how many of them the object
+ *	has to tell, and the one that is being put together.
+ * @n_apart: stretches that are still asked run by run.
+ * @hidden, @unmarked: what an entry counts as of which the kernel does not tell
+ *	what it is.
+ * @hidden_bytes, @unmarked_bytes: of those there were so many.
+ * @cached: counting of swapped pages that are in memory all the same, in @cached_bytes.
+ * @failed: errno of the object.
  */
 struct joint {
-	struct umem_walk walk;
-	struct umem_object_view view;
-	bool has_view;
+	struct umem_regions_reader *reader;
+	struct umem_walk out;
+	struct umem_object_view *view;
 	uint64_t shift;
 	struct run runs[N_RUNS];
 	size_t n_runs;
 	size_t n_none;
-	bool guards;
+	size_t i_run;
+	unsigned n_apart;
 	enum umem_entry hidden;
-	bool any_hidden;
+	enum umem_entry unmarked;
+	uint64_t hidden_bytes;
+	uint64_t unmarked_bytes;
+	enum {
+		CACHED_UNKNOWN,
+		CACHED_COUNTED,
+		CACHED_NOT,
+	} cached;
+	uint64_t cached_bytes;
+	int failed;
 };
-
-int umem_regions_reader_init(struct umem_regions_reader *reader,
-	const struct umem_target *target, const char *method)
-{
-	static const char *const objects[] = { "cachestat", "halving", "extents", "continue" };
-
-	*reader = (struct umem_regions_reader){ .target = target };
-	for (size_t i = 0; method && i < UMEM_ARRAY_LEN(objects); i++)
-		if (strcmp(method, objects[i]) == 0)
-			reader->object_method = objects[i];
-	if (method && !reader->object_method) {
-		size_t i = 0;
-
-		while (i < UMEM_ARRAY_LEN(table_names) && strcmp(method, table_names[i]) != 0)
-			i++;
-		if (i == UMEM_ARRAY_LEN(table_names))
-			return -EINVAL;
-		reader->table_method = (enum umem_table_method)i;
-	}
-	return umem_table_init(&reader->table, target->pagemap_fd);
-}
-
-void umem_regions_reader_deinit(struct umem_regions_reader *reader)
-{
-	umem_table_deinit(&reader->table);
-	umem_smaps_deinit(&reader->smaps);
-}
-
-void umem_regions_reader_again(struct umem_regions_reader *reader)
-{
-	reader->smaps_read = false;
-	reader->table.zero_blind = false;
-}
 
 /* The state of what only page tables tell of. */
 static enum umem_state state_of(enum umem_entry entry)
@@ -147,39 +152,116 @@ static enum umem_state state_of(enum umem_entry entry)
 	}
 }
 
+static int put_object(struct joint *joint, uint64_t start, uint64_t end, enum umem_state state)
+{
+	uint64_t bytes;
+
+	if (state != UMEM_STATE_SWAPPED)
+		return umem_walk_add(&joint->out, start, end, state);
+	if (joint->cached == CACHED_UNKNOWN)
+		joint->cached = umem_reader_place(joint->reader) == UMEM_SWAP_DEVICE ?
+			CACHED_COUNTED : CACHED_NOT;
+	if (joint->cached == CACHED_COUNTED) {
+		if (umem_object_in_memory(joint->view, start - joint->shift, end - joint->shift,
+			    &bytes) == 0)
+			joint->cached_bytes += bytes;
+		else
+			joint->cached = CACHED_NOT;
+	}
+	return umem_walk_add(&joint->out, start, end, state);
+}
+
+/* What the object says, where the table says nothing; ascending through the stretch. */
+static int put_together(void *user, uint64_t start, uint64_t end, enum umem_state state)
+{
+	struct joint *joint = user;
+	int r = 0;
+
+	while (start < end && r == 0) {
+		const struct run *run = &joint->runs[joint->i_run];
+		uint64_t to = umem_min_u64(end, run->end);
+
+		if (start >= run->end) {
+			joint->i_run++;
+			continue;
+		}
+		r = run->entry == UMEM_ENTRY_NONE ?
+			put_object(joint, start, to, state) :
+			umem_walk_add(&joint->out, start, to, state_of(run->entry));
+		start = to;
+	}
+	return r;
+}
+
+/* Ask the object for [@start, @end). When it fails, what is left is called untouched. */
 static int ask(struct joint *joint, uint64_t start, uint64_t end)
 {
-	return umem_object_walk(&joint->view, start - joint->shift, end - joint->shift,
-		joint->shift, &joint->walk);
+	struct umem_walk walk = { .each = put_together, .user = joint };
+	int r = joint->failed;
+
+	if (r == 0)
+		r = umem_object_walk(joint->view, start - joint->shift, end - joint->shift,
+			joint->shift, &walk);
+	if (r < 0 && r != -ENOMEM) {
+		uint64_t done = umem_max_u64(walk.end, start);
+
+		joint->failed = r;
+		r = umem_walk_add(&walk, done, end, UMEM_STATE_UNTOUCHED);
+	}
+	return r != 0 ? r : umem_walk_end(&walk);
+}
+
+/* Is all of a long stretch alike in the object? Return: 1 when it was handed on, 0, -errno. */
+static int at_once(struct joint *joint, size_t n)
+{
+	uint64_t start = joint->runs[0].start, end = joint->runs[n - 1].end;
+	enum umem_state state;
+	int r;
+
+	if (joint->view->method == UMEM_OBJECT_EXTENTS || joint->failed) {
+		r = ask(joint, start, end);
+		return r != 0 ? r : 1;
+	}
+	if (joint->n_apart > 0) {
+		joint->n_apart--;
+		return 0;
+	}
+	r = umem_object_alike(joint->view, start - joint->shift, end - joint->shift, &state);
+	if (r == 0)
+		joint->n_apart = N_APART;
+	if (r <= 0)
+		return 0;
+	r = put_together(joint, start, end, state);
+	return r != 0 ? r : 1;
 }
 
 static int flush(struct joint *joint)
 {
 	size_t n = joint->n_runs;
+	bool many = joint->n_none >= STRETCH_RUNS;
 	int r = 0;
 
-	joint->n_runs = 0;
-	if (n > 0 && joint->n_none >= STRETCH_RUNS && !joint->guards) {
-		joint->n_none = 0;
-		return ask(joint, joint->runs[0].start, joint->runs[n - 1].end);
+	joint->n_runs = joint->n_none = joint->i_run = 0;
+	if (n > 0 && many) {
+		r = at_once(joint, n);
+		if (r != 0)
+			return r == 1 ? 0 : r;
 	}
 	for (size_t i = 0; i < n && r == 0; i++) {
 		const struct run *run = &joint->runs[i];
 
+		joint->i_run = i;
 		r = run->entry == UMEM_ENTRY_NONE ?
 			ask(joint, run->start, run->end) :
-			umem_walk_add(&joint->walk, run->start, run->end, state_of(run->entry));
+			umem_walk_add(&joint->out, run->start, run->end, state_of(run->entry));
 	}
-	joint->n_none = 0;
-	joint->guards = false;
 	return r;
 }
 
-/* Keep a run until its stretch is complete. A swap entry is a private copy: not the object's. */
+/* Keep a run until its stretch is complete. */
 static int keep(struct joint *joint, uint64_t start, uint64_t end, enum umem_entry entry)
 {
 	struct run *last = joint->n_runs ? &joint->runs[joint->n_runs - 1] : NULL;
-	int r = 0;
 
 	if (last && last->entry == entry && last->end == start) {
 		last->end = end;
@@ -187,10 +269,9 @@ static int keep(struct joint *joint, uint64_t start, uint64_t end, enum umem_ent
 		joint->runs[joint->n_runs++] = (struct run){ start, end, entry };
 		joint->n_none += entry == UMEM_ENTRY_NONE;
 	}
-	joint->guards |= entry == UMEM_ENTRY_GUARD || entry == UMEM_ENTRY_SWAPPED;
-	if (joint->n_runs == N_RUNS || end - joint->runs[0].start >= STRETCH_BYTES)
-		r = flush(joint);
-	return r;
+	if (joint->n_runs < N_RUNS && end - joint->runs[0].start < STRETCH_BYTES)
+		return 0;
+	return flush(joint);
 }
 
 static int take(void *user, uint64_t start, uint64_t end, enum umem_entry entry)
@@ -198,155 +279,198 @@ static int take(void *user, uint64_t start, uint64_t end, enum umem_entry entry)
 	struct joint *joint = user;
 
 	if (entry == UMEM_ENTRY_HIDDEN) {
-		joint->any_hidden = true;
+		joint->hidden_bytes += end - start;
 		entry = joint->hidden;
+	} else if (entry == UMEM_ENTRY_UNMARKED) {
+		joint->unmarked_bytes += end - start;
+		entry = joint->unmarked;
 	}
-	if (joint->has_view)
+	if (joint->view)
 		return keep(joint, start, end, entry);
-	return umem_walk_add(&joint->walk, start, end, state_of(entry));
+	return umem_walk_add(&joint->out, start, end, state_of(entry));
 }
 
-static int read_table(struct umem_regions_reader *reader, uint64_t start, uint64_t end,
-	umem_table_each each, void *user)
-{
-	int r = -ENOTTY;
+/** struct hidden - bytes of entries that the kernel does not tell, of all of a region. */
+struct hidden {
+	uint64_t hidden;
+	uint64_t unmarked;
+};
 
-	if (reader->table_method != UMEM_TABLE_WORDS)
-		r = umem_table_scan(&reader->table, start, end, each, user);
-	if (r == -ENOTTY) {
-		/* Before 6.7; nothing was handed on yet. */
-		reader->table_method = UMEM_TABLE_WORDS;
-		r = umem_table_words(&reader->table, start, end, each, user);
-	}
-	return r;
-}
-
-static int add_hidden(void *user, uint64_t start, uint64_t end, enum umem_entry entry)
+static int count_hidden(void *user, uint64_t start, uint64_t end, enum umem_entry entry)
 {
-	uint64_t *bytes = user;
+	struct hidden *sums = user;
 
 	if (entry == UMEM_ENTRY_HIDDEN)
-		*bytes += end - start;
+		sums->hidden += end - start;
+	else if (entry == UMEM_ENTRY_UNMARKED)
+		sums->unmarked += end - start;
 	return 0;
 }
 
-/* What hidden entries of a region are, by the sums of smaps. Sets joint->hidden and @ret_exact. */
+/*
+ * Settle by the sums of smaps what hidden entries of a region of private memory are:
+ * sets @joint->hidden and the like. @ret_settled: how much of that there may be,
+ * so that it is settled. Return: 0 or -errno.
+ */
 static int settle_hidden(struct umem_regions_reader *reader, const struct umem_region *region,
-	struct joint *joint, bool *ret_exact)
+	struct joint *joint, struct hidden *ret_settled)
 {
+	struct hidden sums = { 0 };
 	const struct umem_smap *smap;
-	uint64_t bytes = 0;
-	int r = read_table(reader, region->start, region->end, add_hidden, &bytes);
+	int r = umem_reader_table(reader, region, region->start, region->end, count_hidden, &sums);
 
 	if (r < 0)
 		return r;
-	*ret_exact = true;
-	if (bytes == 0)
+	*ret_settled = (struct hidden){ 0 };
+	if (sums.hidden + sums.unmarked == 0)
 		return 0;
-	if (!reader->smaps_read) {
-		r = umem_smaps_read(reader->target->proc_fd, &reader->smaps);
-		if (r < 0)
-			return r;
-		reader->smaps_read = true;
+	smap = umem_reader_smap(reader, region);
+	if (smap && smap->swapped_bytes == 0) {
+		/* What is no mark is no swap entry either. */
+		joint->hidden = UMEM_ENTRY_NONE;
+		joint->unmarked = UMEM_ENTRY_PRESENT;
+		ret_settled->hidden = sums.hidden;
+	} else if (smap && smap->swapped_bytes == sums.hidden + sums.unmarked && !joint->view) {
+		*ret_settled = sums;
 	}
-	smap = umem_smaps_find(&reader->smaps, region->start, region->end);
-	joint->hidden = smap && smap->swapped_bytes == 0 ? UMEM_ENTRY_NONE : UMEM_ENTRY_SWAPPED;
-	*ret_exact = smap && (smap->swapped_bytes == 0 || smap->swapped_bytes == bytes);
 	return 0;
 }
 
-/* Open the object of a region if that has to be asked. Return: why it cannot be, or NULL. */
-static const char *open_object(const struct umem_regions_reader *reader,
+/* The object of a region, if it has to be asked. Return: why it cannot be, or NULL. */
+static const char *find_object(struct umem_regions_reader *reader,
 	const struct umem_region *region, struct joint *joint)
 {
-	bool huge = region->kind == UMEM_KIND_HUGETLB_SHARED;
-	bool named = reader->object_method &&
-		huge == (strcmp(reader->object_method, "continue") == 0);
-	int fd, r;
+	bool pool = region->kind == UMEM_KIND_HUGETLB || region->kind == UMEM_KIND_HUGETLB_SHARED;
+	int r;
 
-	if (region->kind != UMEM_KIND_SHMEM && !huge && region->kind != UMEM_KIND_FILE_PRIVATE)
+	if (region->inode == 0 || region->kind == UMEM_KIND_ANON)
 		return NULL;
-	r = umem_filecache_open_mapping(reader->target->tid, region->start, region->end, O_RDWR,
-		&fd);
-	if (r < 0)
-		r = umem_filecache_open_mapping(reader->target->tid, region->start, region->end,
-			O_RDONLY, &fd);
-	if (r < 0)
-		return region->kind == UMEM_KIND_FILE_PRIVATE ? NULL : WHY_OBJECT_CLOSED;
-	r = umem_object_open_consume(fd, named ? reader->object_method : NULL, &joint->view);
-	if (r < 0)
-		return region->kind == UMEM_KIND_FILE_PRIVATE ? NULL : WHY_OBJECT_MUTE;
-	joint->has_view = true;
+	/* Private huge pages without a file: nothing is in the file that the kernel made up. */
+	if (region->kind == UMEM_KIND_HUGETLB && strncmp(region->name, "/anon_hugepage", 14) == 0)
+		return NULL;
+	r = umem_reader_object(reader, region, &joint->view);
 	joint->shift = region->start - region->offset;
-	return NULL;
+	/* Its sums are wanted of before, see umem_region_confirm(). */
+	if (r == 0 && joint->view->method == UMEM_OBJECT_EXTENTS)
+		umem_reader_smap(reader, region);
+	switch (r) {
+	case 0:
+		return NULL;
+	case -ENOTSUP:
+		return region->kind == UMEM_KIND_FILE_SHARED ? WHY_FILE : NULL;
+	case -ESTALE:
+		return WHY_CHANGED;
+	case -EPERM:
+		return pool ? WHY_NO_MINOR : WHY_MUTE;
+	case -ENOMEM:
+	case -EMFILE:
+	case -ENFILE:
+		return WHY_FAILED;
+	case -ENOSYS:
+	case -EINVAL:
+		return pool ? WHY_NO_MINOR : WHY_NO_CACHESTAT;
+	default:
+		return WHY_CLOSED;
+	}
 }
 
-/* With mincore for memory, exact only as long as nothing is in the swap cache. */
+/* With mincore for memory, exact only if nothing is in the swap cache, and all was written. */
 static const char *check_extents(struct umem_regions_reader *reader,
 	const struct umem_region *region, const struct joint *joint)
 {
 	const struct umem_smap *smap;
+	bool cached = umem_reader_place(reader) != UMEM_SWAP_NOWHERE;
 
-	if (!reader->smaps_read && umem_smaps_read(reader->target->proc_fd, &reader->smaps) == 0)
-		reader->smaps_read = true;
-	smap = umem_smaps_find(&reader->smaps, region->start, region->end);
-	return smap && smap->swapped_bytes == joint->walk.bytes[UMEM_STATE_SWAPPED] ?
-		NULL : WHY_SWAP_CACHE;
+	/* Of shared memory smaps counts just this; of private memory other things, too. */
+	if (cached && umem_kind_shared(region->kind)) {
+		smap = umem_reader_smap(reader, region);
+		cached = !smap || smap->swapped_bytes != joint->out.bytes[UMEM_STATE_SWAPPED];
+		reader->unconfirmed = true;
+	}
+	if (cached)
+		return WHY_SWAP_CACHE;
+	return umem_object_all_written(joint->view) ? NULL : WHY_UNWRITTEN;
 }
 
-static const char *name_of(const struct umem_regions_reader *reader, const struct joint *joint,
-	bool hidden)
+/* Why a region that was read is not exact, or NULL. */
+static const char *doubt(struct umem_regions_reader *reader, const struct umem_region *region,
+	const struct joint *joint, const struct hidden *settled)
 {
-	enum umem_table_method method = hidden && reader->table_method == UMEM_TABLE_SCAN ?
-		UMEM_TABLE_SMAPS : reader->table_method;
+	if (joint->failed)
+		return WHY_FAILED;
+	if (joint->hidden_bytes > settled->hidden)
+		return WHY_HIDDEN;
+	if (joint->unmarked_bytes > settled->unmarked)
+		return joint->unmarked == UMEM_ENTRY_PRESENT ? WHY_ODD : WHY_HIDDEN;
+	if (((joint->hidden_bytes && joint->hidden == UMEM_ENTRY_NONE) ||
+		    (joint->unmarked_bytes && joint->unmarked == UMEM_ENTRY_NONE)) &&
+		umem_reader_guards_unseen(reader))
+		return WHY_ODD;
+	if (joint->view && joint->view->method == UMEM_OBJECT_EXTENTS)
+		return check_extents(reader, region, joint);
+	return reader->table.zero_blind ? WHY_ZERO : NULL;
+}
 
-	return joint->has_view ? both_names[method][joint->view.method] : table_names[method];
+static const char *name_of(const struct umem_regions_reader *reader, const struct joint *joint)
+{
+	/* Whoever does not see swap types has smaps settle it. */
+	enum umem_table_method method = reader->table_method == UMEM_TABLE_SCAN &&
+		reader->table.blind ? UMEM_TABLE_SMAPS : reader->table_method;
+
+	return joint->view ? both_names[method][joint->view->method] : table_names[method];
 }
 
 static int read_region(struct umem_regions_reader *reader, const struct umem_region *region,
 	uint64_t start, uint64_t end, struct joint *joint, struct umem_residency_region *about)
 {
-	const char *reason = open_object(reader, region, joint);
-	bool settled = true, hidden = !umem_feats_has(&reader->target->feats,
-		UMEM_FEAT_SWAP_TYPE_VISIBLE) || reader->table_method == UMEM_TABLE_SMAPS;
+	const char *reason = find_object(reader, region, joint);
+	struct hidden settled = { 0 };
 	int r = 0;
 
-	/* In tables of shared memory, and of huge pages, there are no swap entries, only marks. */
-	if (umem_kind_shared(region->kind) || region->kind == UMEM_KIND_HUGETLB)
+	reader->table.zero_blind = false;
+	if (umem_kind_shared(region->kind)) {
+		/* In tables of shared memory there are no swap entries. */
+		joint->hidden = joint->unmarked = UMEM_ENTRY_NONE;
+		settled = (struct hidden){ UINT64_MAX, UINT64_MAX };
+	} else if (region->kind == UMEM_KIND_HUGETLB) {
 		joint->hidden = UMEM_ENTRY_NONE;
-	else if (hidden)
+		joint->unmarked = UMEM_ENTRY_PRESENT;
+		settled.hidden = UINT64_MAX;
+	} else if (reader->table.blind || !umem_feats_has(&reader->target->feats,
+			UMEM_FEAT_SWAP_TYPE_VISIBLE)) {
 		r = settle_hidden(reader, region, joint, &settled);
+	}
 	if (r == 0)
-		r = read_table(reader, start, end, take, joint);
-	if (r == 0 && joint->has_view)
+		r = umem_reader_table(reader, region, start, end, take, joint);
+	if (r == 0 && joint->view)
 		r = flush(joint);
 	if (r == 0)
-		r = umem_walk_end(&joint->walk);
+		r = umem_walk_end(&joint->out);
 	if (r != 0)
 		return r;
-	if (!reason && joint->any_hidden && !settled)
-		reason = WHY_HIDDEN;
-	if (!reason && region->kind == UMEM_KIND_FILE_SHARED)
-		reason = WHY_FILE;
-	if (!reason && joint->has_view && joint->view.method == UMEM_OBJECT_EXTENTS)
-		reason = check_extents(reader, region, joint);
-	if (!reason && reader->table.zero_blind)
-		reason = WHY_ZERO;
-	about->method = name_of(reader, joint, hidden);
+	if (!reason)
+		reason = doubt(reader, region, joint, &settled);
+	about->method = name_of(reader, joint);
 	about->reason = reason;
 	about->exact = !reason;
 	return 0;
 }
 
 /* What of the swapped pages takes I/O to come back, where that can be told. */
-static void find_io(const struct umem_regions_reader *reader, const struct joint *joint,
-	struct umem_residency_region *about)
+static void find_io(struct umem_regions_reader *reader, const struct umem_region *region,
+	const struct joint *joint, struct umem_residency_region *about)
 {
 	uint64_t swapped = about->bytes[UMEM_STATE_SWAPPED];
+	enum umem_swap_place place = swapped ? umem_reader_place(reader) : UMEM_SWAP_MEMORY;
 
-	(void)joint;
-	about->io_known = swapped == 0 || reader->io_free;
-	about->io_bytes = 0;
+	if (place == UMEM_SWAP_MEMORY || place == UMEM_SWAP_DEVICE_ONLY) {
+		about->io_known = true;
+		about->io_bytes = place == UMEM_SWAP_MEMORY ? 0 : swapped;
+	} else if (place == UMEM_SWAP_DEVICE && region->kind == UMEM_KIND_SHMEM &&
+		joint->cached == CACHED_COUNTED && about->exact) {
+		about->io_known = true;
+		about->io_bytes = swapped - joint->cached_bytes;
+	}
 }
 
 int umem_region_residency(struct umem_regions_reader *reader, const struct umem_region *region,
@@ -354,9 +478,10 @@ int umem_region_residency(struct umem_regions_reader *reader, const struct umem_
 	struct umem_residency_region *ret_about)
 {
 	struct joint joint = {
-		.walk = { .each = each, .user = user },
-		.view = { .fd = -1, .uffd = -1 },
+		.reader = reader,
+		.out = { .each = each, .user = user },
 		.hidden = UMEM_ENTRY_SWAPPED,
+		.unmarked = UMEM_ENTRY_SWAPPED,
 	};
 	struct umem_residency_region about = {
 		.start = start,
@@ -365,14 +490,27 @@ int umem_region_residency(struct umem_regions_reader *reader, const struct umem_
 	};
 	int r = read_region(reader, region, start, end, &joint, &about);
 
-	memcpy(about.bytes, joint.walk.bytes, sizeof(about.bytes));
-	if (r == 0)
-		find_io(reader, &joint, &about);
-	if (joint.has_view)
-		umem_object_close(&joint.view);
+	memcpy(about.bytes, joint.out.bytes, sizeof(about.bytes));
 	if (r == -ESRCH)
 		return UMEM_GONE;
-	if (r == 0)
-		*ret_about = about;
-	return r;
+	if (r != 0)
+		return r;
+	find_io(reader, region, &joint, &about);
+	*ret_about = about;
+	return 0;
+}
+
+void umem_region_confirm(struct umem_regions_reader *reader, const struct umem_region *region,
+	struct umem_residency_region *about)
+{
+	const struct umem_smap *smap;
+
+	if (!about->exact || !strstr(about->method, "extents"))
+		return;
+	smap = umem_reader_smap(reader, region);
+	if (umem_reader_place(reader) == UMEM_SWAP_NOWHERE ||
+		(smap && smap->swapped_bytes == about->bytes[UMEM_STATE_SWAPPED]))
+		return;
+	about->exact = false;
+	about->reason = WHY_SWAP_CACHE;
 }

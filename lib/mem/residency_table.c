@@ -12,24 +12,39 @@
  * the scan says swapped and nowhere else, in one piece for runs that lie
  * close: a system call costs as much as ten words.
  *
+ * Where nearly all is swapped, or every few pages change between swapped and not,
+ * the scan tells little for its price (some 20 ns a page then): after such a piece
+ * the next one is read by words alone, as long as that goes on.
+ *
  * The two do not look at the same moment. A page that came in between is
  * present in its word: the word is newer, and it wins.
  *
  *     swap type   0 ...          areas of swapon(2)
  *                 23 ... 30      no swap: devices' pages, pages being moved,
  *                                poisoned ones (SWP_*_NUM, linux/swap.h)
- *                 31             marks
+ *                 31             marks; the offset says of what (PTE_MARKER_*)
  *
  * The kernel shows type and offset only to CAP_SYS_ADMIN; for others all of it
- * is 0, which no true entry is (the first page of an area is its header).
+ * is 0, which no true entry is (the first page of an area is its header). Marks
+ * of a write protection have its bit in their word nevertheless; a swap entry
+ * may have it.
+ *
+ * Words of the pool's huge pages have no swap bit at all: a page that is being
+ * moved is an empty word there, which only the scan calls swapped.
+ *
+ * The page of zeros is no file's and not exclusive in its word. The huge page of
+ * zeros is called a file's (Linux 6.18), also in memory that has no file.
  */
 #include "lib/mem/residency_table.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
+#include <umemd/types.h>
+
 #include "lib/base/attr.h"
 #include "lib/base/fd.h"
+#include "lib/kern/kpage.h"
 #include "lib/mem/pageset.h"
 
 /*
@@ -41,17 +56,28 @@
 #define N_VEC   512
 #define N_WORDS 8192
 
+/* Scanned at a time, so that it shows where words are cheaper; more where they are not. */
+#define PIECE_BYTES     (N_WORDS * UMEM_PAGE_BYTES)
+#define PIECE_MAX_BYTES (1ull << 44)
+
 /* Runs that are closer than so many pages are read in one piece. */
 #define JOIN_PAGES 16
 
 /* The last type that can be a swap area: MAX_SWAPFILES - 1 with every option on. */
 #define LAST_AREA 22
 
-int umem_table_init(struct umem_table *table, int pagemap_fd)
+/* Of a mark: a guard (PTE_MARKER_GUARD, linux/swapops.h). */
+#define MARK_GUARD (4u << 5)
+
+/* What only CAP_SYS_ADMIN is shown: frame, or swap type and offset. */
+#define FRAME (UMEM_PM_SOFT_DIRTY - 1)
+
+int umem_table_init(struct umem_table *table, int pagemap_fd, bool blind)
 {
 	*table = (struct umem_table){
 		.pagemap_fd = pagemap_fd,
 		.kpageflags_fd = -1,
+		.blind = blind,
 		.guard = PAGE_IS_GUARD,
 		.n_vec = N_VEC,
 		.n_words = N_WORDS,
@@ -62,6 +88,9 @@ int umem_table_init(struct umem_table *table, int pagemap_fd)
 		umem_table_deinit(table);
 		return -ENOMEM;
 	}
+	/* For root only; without it the words alone do not tell pages of zeros. */
+	if (!blind)
+		umem_kpage_open(UMEM_KPAGE_FLAGS, &table->kpageflags_fd);
 	return 0;
 }
 
@@ -95,37 +124,77 @@ static enum umem_entry entry_of_swap(uint64_t word)
 {
 	unsigned type = UMEM_PM_SWAP_TYPE(word);
 
-	if ((word & (UMEM_PM_SOFT_DIRTY - 1)) == 0)
-		return UMEM_ENTRY_HIDDEN;
+	if ((word & FRAME) == 0)
+		return word & UMEM_PM_UFFD_WP ? UMEM_ENTRY_HIDDEN : UMEM_ENTRY_UNMARKED;
 	if (type == UMEM_PM_MARKER_TYPE)
-		return UMEM_ENTRY_NONE;
+		return word & MARK_GUARD ? UMEM_ENTRY_GUARD : UMEM_ENTRY_NONE;
 	return type > LAST_AREA ? UMEM_ENTRY_PRESENT : UMEM_ENTRY_SWAPPED;
 }
 
 /* Is a page that is shared by page tables the page of zeros? */
 static bool is_zero(struct umem_table *table, uint64_t word)
 {
-	if (word & (UMEM_PM_FILE | UMEM_PM_EXCLUSIVE))
+	uint64_t pfn = word & FRAME, flags = 0;
+
+	if (word & UMEM_PM_EXCLUSIVE || (word & UMEM_PM_FILE && !table->anonymous))
 		return false;
-	table->zero_blind = true;
-	return false;
+	if (pfn != 0 && pfn == table->zero_pfn)
+		return true;
+	if (pfn == 0 || table->kpageflags_fd < 0 ||
+		umem_kpage_read(table->kpageflags_fd, &pfn, 1, 0, &flags) < 0) {
+		/* Nothing else in anonymous memory is called a file's. */
+		if (word & UMEM_PM_FILE)
+			return true;
+		table->zero_blind = true;
+		return false;
+	}
+	if (flags & UMEM_KPF(ZERO_PAGE))
+		table->zero_pfn = pfn;
+	return flags & UMEM_KPF(ZERO_PAGE);
 }
 
-static enum umem_entry entry_of(struct umem_table *table, uint64_t word)
+enum umem_entry umem_table_entry(struct umem_table *table, uint64_t word)
 {
-	if (word & UMEM_PM_GUARD)
+	if (table->blind)
+		word &= ~FRAME;
+	if (word & UMEM_PM_GUARD && table->guard)
 		return UMEM_ENTRY_GUARD;
 	if (word & UMEM_PM_PRESENT)
 		return is_zero(table, word) ? UMEM_ENTRY_ZERO : UMEM_ENTRY_PRESENT;
 	return word & UMEM_PM_SWAPPED ? entry_of_swap(word) : UMEM_ENTRY_NONE;
 }
 
-/* Hand on the entries of a range by its words. */
-static int by_words(struct umem_table *table, uint64_t start, uint64_t end,
+static enum umem_entry entry_at(struct umem_table *table, size_t index, bool swapped)
+{
+	uint64_t word = table->words[index];
+	enum umem_entry entry = umem_table_entry(table, word);
+
+	return swapped && table->pool && entry == UMEM_ENTRY_NONE && !(word & UMEM_PM_UFFD_WP) ?
+		UMEM_ENTRY_UNMARKED : entry;
+}
+
+/* Are two words certainly the same kind of entry? Mostly they are: this is for speed. */
+static bool alike(uint64_t a, uint64_t b)
+{
+	const uint64_t flags = UMEM_PM_PRESENT | UMEM_PM_SWAPPED | UMEM_PM_FILE | UMEM_PM_GUARD |
+		UMEM_PM_UFFD_WP | UMEM_PM_EXCLUSIVE;
+
+	if ((a ^ b) & flags)
+		return false;
+	if (a & UMEM_PM_PRESENT)
+		return a & UMEM_PM_EXCLUSIVE;
+	if (!(a & UMEM_PM_SWAPPED))
+		return true;
+	return UMEM_PM_SWAP_TYPE(a) == UMEM_PM_SWAP_TYPE(b) &&
+		UMEM_PM_SWAP_TYPE(a) != UMEM_PM_MARKER_TYPE && a & FRAME && b & FRAME;
+}
+
+/* Hand on the entries of a range by its words; @swapped: the scan called them so. */
+static int by_words(struct umem_table *table, uint64_t start, uint64_t end, bool swapped,
 	umem_table_each each, void *user)
 {
 	enum umem_entry entry = UMEM_ENTRY_NONE;
-	uint64_t from = start;
+	uint64_t from = start, before = 0;
 	int r;
 
 	for (uint64_t at = start; at < end; at += UMEM_PAGE_BYTES) {
@@ -138,7 +207,10 @@ static int by_words(struct umem_table *table, uint64_t start, uint64_t end,
 				return r;
 			index = 0;
 		}
-		now = entry_of(table, table->words[index]);
+		if (at > start && alike(table->words[index], before))
+			continue;
+		before = table->words[index];
+		now = entry_at(table, index, swapped);
 		if (at > from && now != entry) {
 			r = each(user, from, at, entry);
 			if (r != 0)
@@ -154,7 +226,7 @@ int umem_table_words(struct umem_table *table, uint64_t start, uint64_t end,
 	umem_table_each each, void *user)
 {
 	table->n_valid = 0;
-	return by_words(table, start, end, each, user);
+	return by_words(table, start, end, false, each, user);
 }
 
 static bool needs_words(const struct page_region *range)
@@ -195,45 +267,135 @@ static int scanned(struct umem_table *table, size_t i, size_t n, umem_table_each
 		if (r < 0)
 			return r;
 	}
-	return by_words(table, range->start, range->end, each, user);
+	return by_words(table, range->start, range->end, true, each, user);
+}
+
+/**
+ * struct mix - what a stretch of pages is made of.
+ * @pages, @swapped: pages, and those of them that take words.
+ * @runs: how often that changes, about.
+ */
+struct mix {
+	uint64_t pages;
+	uint64_t swapped;
+	uint64_t runs;
+};
+
+/* Is it cheaper to read words than to scan and then to read words? */
+static bool words_pay(const struct mix *mix)
+{
+	return mix->swapped * 4 >= mix->pages * 3 ||
+		(mix->swapped * 8 >= mix->pages && mix->runs * 16 >= mix->pages);
+}
+
+/* Hand on what a call of the scan reported, up to where it got. */
+static int take_ranges(struct umem_table *table, size_t n, uint64_t *done, struct mix *mix,
+	umem_table_each each, void *user)
+{
+	int r = 0;
+
+	table->n_valid = 0;
+	for (size_t i = 0; i < n && r == 0; i++) {
+		struct page_region *range = &table->vec[i];
+
+		/* Never twice, should a call report again what one before it did. */
+		range->start = umem_max_u64(range->start, *done);
+		if (range->start >= range->end)
+			continue;
+		if (needs_words(range))
+			mix->swapped += (range->end - range->start) >> UMEM_PAGE_SHIFT;
+		mix->runs++;
+		if (range->start > *done)
+			r = each(user, *done, range->start, UMEM_ENTRY_NONE);
+		if (r == 0)
+			r = scanned(table, i, n, each, user);
+		*done = range->end;
+	}
+	return r;
+}
+
+/* Scan [@start, @end). @ret_mix: of all of it. */
+static int scan_piece(struct umem_table *table, uint64_t start, uint64_t end,
+	struct mix *ret_mix, umem_table_each each, void *user)
+{
+	struct umem_scan scan = { .at = start, .end = end };
+	uint64_t done = start;
+	size_t n;
+	int r;
+
+	*ret_mix = (struct mix){ .pages = (end - start) >> UMEM_PAGE_SHIFT };
+	while (scan.at < end) {
+		scan.any = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | table->guard;
+		scan.wanted = scan.any | PAGE_IS_PFNZERO;
+		r = umem_pagemap_scan(table->pagemap_fd, &scan, table->vec, table->n_vec, &n);
+		if (r == -EINVAL && table->guard) {
+			/* Before 6.15; a guard then is a mark like others. */
+			table->guard = 0;
+			continue;
+		}
+		if (r == 0)
+			r = take_ranges(table, n, &done, ret_mix, each, user);
+		if (r != 0)
+			return r;
+	}
+	return done < end ? each(user, done, end, UMEM_ENTRY_NONE) : 0;
+}
+
+/* What the words that were read are made of. Return: false where only a scan will do. */
+static bool mix_of(const struct umem_table *table, struct mix *ret_mix)
+{
+	struct mix mix = { .pages = table->n_valid };
+	uint64_t before = 0;
+
+	for (size_t i = 0; i < table->n_valid; i++) {
+		uint64_t word = table->words[i];
+
+		/* It takes the flags of its frame to tell it from the page of zeros. */
+		if (word & UMEM_PM_PRESENT && !(word & UMEM_PM_EXCLUSIVE) &&
+			(table->anonymous || !(word & UMEM_PM_FILE)))
+			return false;
+		mix.swapped += (word & UMEM_PM_SWAPPED) != 0;
+		mix.runs += (word ^ before) >> 62 != 0;
+		before = word;
+	}
+	*ret_mix = mix;
+	return true;
+}
+
+/* The same by words, if these tell. @ret_end: how far. Return: as scan_piece(); UMEM_AGAIN. */
+static int words_piece(struct umem_table *table, uint64_t start, uint64_t end, uint64_t *ret_end,
+	struct mix *ret_mix, umem_table_each each, void *user)
+{
+	int r = fill(table, start, end);
+
+	if (r < 0)
+		return r;
+	*ret_end = start + (table->n_valid << UMEM_PAGE_SHIFT);
+	if (!mix_of(table, ret_mix))
+		return UMEM_AGAIN;
+	return by_words(table, start, *ret_end, false, each, user);
 }
 
 int umem_table_scan(struct umem_table *table, uint64_t start, uint64_t end,
 	umem_table_each each, void *user)
 {
-	struct umem_scan scan = {
-		.at = start,
-		.end = end,
-		.any = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | table->guard,
-		.wanted = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | table->guard | PAGE_IS_PFNZERO,
-	};
-	uint64_t done = start;
+	uint64_t piece = PIECE_BYTES;
+	bool words = false;
+	int r = 0;
 
-	while (scan.at < end) {
-		size_t n;
-		int r = umem_pagemap_scan(table->pagemap_fd, &scan, table->vec, table->n_vec, &n);
+	for (uint64_t at = start, to; at < end && r == 0; at = to) {
+		struct mix mix;
 
-		if (r == -EINVAL && table->guard) {
-			/* Before 6.15; a guard then is a mark like others. */
-			table->guard = 0;
-			return umem_table_scan(table, start, end, each, user);
-		}
-		table->n_valid = 0;
-		for (size_t i = 0; i < n && r == 0; i++) {
-			struct page_region *range = &table->vec[i];
-
-			/* Never twice, should a call report again what one before it did. */
-			range->start = umem_max_u64(range->start, done);
-			if (range->start >= range->end)
-				continue;
-			if (range->start > done)
-				r = each(user, done, range->start, UMEM_ENTRY_NONE);
-			if (r == 0)
-				r = scanned(table, i, n, each, user);
-			done = range->end;
-		}
+		to = end - at > piece ? at + piece : end;
+		r = UMEM_AGAIN;
+		if (words)
+			r = words_piece(table, at, to, &to, &mix, each, user);
+		if (r == UMEM_AGAIN)
+			r = scan_piece(table, at, to, &mix, each, user);
 		if (r != 0)
-			return r;
+			break;
+		words = !table->pool && words_pay(&mix);
+		piece = words ? PIECE_BYTES : umem_min_u64(piece * 2, PIECE_MAX_BYTES);
 	}
-	return done < end ? each(user, done, end, UMEM_ENTRY_NONE) : 0;
+	return r;
 }

@@ -21,6 +21,9 @@
  * @UMEM_ENTRY_GUARD: a guard.
  * @UMEM_ENTRY_HIDDEN: a swap entry or a mark: the kernel does not tell this
  *	process which (it lacks CAP_SYS_ADMIN).
+ * @UMEM_ENTRY_UNMARKED: the same, but certainly no mark of a write protection: a swap
+ *	entry, a page that is being moved, or a poisoned one. Of huge pages of the
+ *	pool one of the latter two, for everybody.
  */
 enum umem_entry {
 	UMEM_ENTRY_NONE,
@@ -29,6 +32,7 @@ enum umem_entry {
 	UMEM_ENTRY_ZERO,
 	UMEM_ENTRY_GUARD,
 	UMEM_ENTRY_HIDDEN,
+	UMEM_ENTRY_UNMARKED,
 };
 
 /**
@@ -36,8 +40,10 @@ enum umem_entry {
  * @pagemap_fd: of umem_pagemap_open(); the caller's.
  * @kpageflags_fd: /proc/kpageflags, or -1 where it may not be read.
  * @zero_pfn: the frame of zeros that was seen last; the flags of others are asked.
- * @zero_blind: the words were read without it, and a page of zeros may have
- *	been taken for a page.
+ * @blind: what the kernel shows to CAP_SYS_ADMIN only is passed over.
+ * @anonymous: what is read is anonymous memory; set by the caller, like the next.
+ * @pool: huge pages of the pool.
+ * @zero_blind: a page of zeros may have been taken for a page; the caller clears it.
  * @guard: PAGE_IS_GUARD, or 0 where the kernel does not know it.
  * @vec, @n_vec: scratch for ranges.
  * @words, @n_words: scratch for words; they are those of the pages from
@@ -47,6 +53,9 @@ struct umem_table {
 	int pagemap_fd;
 	int kpageflags_fd;
 	uint64_t zero_pfn;
+	bool blind;
+	bool anonymous;
+	bool pool;
 	bool zero_blind;
 	uint64_t guard;
 	struct page_region *vec;
@@ -61,8 +70,12 @@ struct umem_table {
 typedef int (*umem_table_each)(void *user, uint64_t start, uint64_t end,
 	enum umem_entry entry);
 
-/** umem_table_init - a reader. Return: 0 or -ENOMEM. */
-int umem_table_init(struct umem_table *table, int pagemap_fd);
+/**
+ * umem_table_init - a reader.
+ * @blind: as in struct umem_table.
+ * Return: 0 or -ENOMEM.
+ */
+int umem_table_init(struct umem_table *table, int pagemap_fd, bool blind);
 
 /** umem_table_deinit - free what it owns. */
 void umem_table_deinit(struct umem_table *table);
@@ -80,5 +93,8 @@ int umem_table_scan(struct umem_table *table, uint64_t start, uint64_t end,
 /** umem_table_words - the same by the classic words alone. */
 int umem_table_words(struct umem_table *table, uint64_t start, uint64_t end,
 	umem_table_each each, void *user);
+
+/** umem_table_entry - what @word says of a page. May ask for the flags of its frame. */
+enum umem_entry umem_table_entry(struct umem_table *table, uint64_t word);
 
 #endif

@@ -8,6 +8,9 @@
 
 #include <umemd/residency.h>
 
+#include "lib/base/attr.h"
+#include "lib/mem/pageset.h"
+
 /** umem_walk_each - takes a run; what it returns other than 0 ends the walk. */
 typedef int (*umem_walk_each)(void *user, uint64_t start, uint64_t end, enum umem_state state);
 
@@ -52,6 +55,12 @@ static inline int umem_walk_add(struct umem_walk *walk, uint64_t start, uint64_t
 	walk->end = end;
 	walk->state = state;
 	return r;
+}
+
+/** umem_page_up - @at rounded up to whole pages; what would not fit is rounded down. */
+static inline uint64_t umem_page_up(uint64_t at)
+{
+	return umem_align_up(umem_min_u64(at, UINT64_MAX - UMEM_PAGE_BYTES + 1), UMEM_PAGE_BYTES);
 }
 
 #endif

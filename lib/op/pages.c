@@ -65,7 +65,7 @@ static int open_object(const struct umem_target *target, const struct umem_regio
 	if (r < 0)
 		return r;
 	view->read_only = !may_write(fd);
-	return umem_object_open_consume(fd, NULL, &view->object);
+	return umem_object_open_consume(fd, NULL, 0, &view->object);
 }
 
 /* Get ready for pages of @region. What cannot be opened is not seen. */
