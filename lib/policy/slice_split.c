@@ -9,7 +9,7 @@
 #define WHOLE_HOLDS 4
 #define WHOLE_LEAST_NS 120000000000u
 
-/* Can it be split, and is there room for its parts? */
+/* Can it be split, and is there room for its parts? One more than usual when it is off the grid. */
 static bool splits(const struct umem_slices *self, const struct umem_slice *slice, size_t n)
 {
 	return slice->split && slice->n_pages > UMEM_SLICE_PAGES_MIN &&

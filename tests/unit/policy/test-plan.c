@@ -180,7 +180,7 @@ static void order_of_worth(void **state)
 		assert_int_equal(s.v[2].want, rest);
 		assert_int_equal(s.v[1].want, grown);
 		assert_int_equal(s.v[0].want, umem_min_u64(allowed - rest - grown, 2));
-		assert_true(plan.cold_pages >= 512);
+		assert_int_equal(plan.cold_pages, 512 + 6);
 	}
 	assert_string_equal(plan.reason, "evicting what is cold");
 	plan = plan_it(&planner, &s, &(struct umem_plan_in){ .thrash = &plenty,
@@ -251,7 +251,9 @@ static void age_and_its_sources(void **state)
 /* Of three slices one is mixed: it alone is split, by any policy that finds that out. */
 static void splits_what_is_mixed(void **state)
 {
-	for (enum umem_policy policy = 0; policy <= UMEM_POLICY_PRESSURE; policy++) {
+	for (int k = 0; k < 2 * 3; k++) {
+		enum umem_use_source source = k % 2 ? UMEM_USE_WRITES : UMEM_USE_ACCESSES;
+		enum umem_policy policy = (enum umem_policy)(k / 2);
 		UMEM_CLEANUP(umem_slices_deinit) struct umem_slices s;
 		struct umem_planner planner;
 		struct umem_plan plan;
@@ -260,7 +262,7 @@ static void splits_what_is_mixed(void **state)
 		umem_planner_init(&planner, policy);
 		for (size_t i = 0; i < 3; i++)
 			umem_slice_note(&s.v[i], &(struct umem_slice_seen){ .resident = 512,
-				.used = i == 1 ? 9 : i * 255, .source = UMEM_USE_ACCESSES },
+				.used = i == 1 ? 9 : i * 255, .source = source },
 				SECOND);
 		plan = plan_it(&planner, &s, &(struct umem_plan_in){ .thrash = &plenty,
 			.allowed_pages = UINT64_MAX });
@@ -270,6 +272,25 @@ static void splits_what_is_mixed(void **state)
 		T_OK(umem_slices_split(&s, NULL, NULL, SECOND));
 		assert_int_equal(s.n, 2 + 8);
 	}
+}
+
+/* Ages learn as well what comes back of what was old enough. */
+static void ages_learn(void **state)
+{
+	UMEM_CLEANUP(umem_slices_deinit) struct umem_slices s;
+	struct umem_planner planner;
+
+	map(&s, 1);
+	umem_planner_init(&planner, UMEM_POLICY_AGE);
+	see_all(&s, UMEM_USE_ACCESSES, 0, planner.age.threshold_ns);
+	plan_it(&planner, &s, &(struct umem_plan_in){ .thrash = &plenty,
+		.allowed_pages = UINT64_MAX });
+	umem_slice_put_out(&s.v[0], 512, 0, SECOND);
+	umem_slice_note(&s.v[0], &(struct umem_slice_seen){ .resident = 100, .out = 412,
+		.at_risk = 512, .returned = 100, .source = UMEM_USE_ACCESSES }, SECOND);
+	plan_it(&planner, &s, &(struct umem_plan_in){ .thrash = &plenty });
+	assert_true(planner.odds.put[UMEM_PROBE_REST] == 512);
+	assert_true(planner.odds.back[UMEM_PROBE_REST] == 100);
 }
 
 static void says_why_nothing_goes(void **state)
@@ -312,6 +333,7 @@ int main(void)
 		cmocka_unit_test(costs_are_told),
 		cmocka_unit_test(age_and_its_sources),
 		cmocka_unit_test(splits_what_is_mixed),
+		cmocka_unit_test(ages_learn),
 		cmocka_unit_test(says_why_nothing_goes),
 	};
 

@@ -207,6 +207,27 @@ static void cold_slice_in_use_again(void **state)
 	assert_int_equal(a.state, UMEM_SLICE_WARM);
 }
 
+/* A sample teaches once, and no more came back of it than was put out. */
+static void samples_teach_once(void **state)
+{
+	struct umem_slice a = { .n_pages = 512, .resident = 500, .sample = 8, .put = 6, .back = 8,
+		.step = 1, .state = UMEM_SLICE_PROBING };
+	struct umem_probe_odds odds = { 0 };
+	struct umem_probe_answer answer;
+
+	umem_probe_judge(&conf, &a, 0, &odds, &answer);
+	assert_true(odds.put[UMEM_PROBE_GROWN] == 6 && odds.back[UMEM_PROBE_GROWN] == 6);
+	/* quiet, and waiting for its turn to grow */
+	a = (struct umem_slice){ .n_pages = 512, .resident = 500, .sample = 2, .put = 2,
+		.sampled_ns = 99 * SECOND, .watched_ns = 99 * SECOND,
+		.state = UMEM_SLICE_PROBING };
+	for (int i = 0; i < 5; i++) {
+		umem_probe_judge(&conf, &a, 0, &odds, &answer);
+		assert_int_equal(answer.want, 6);
+	}
+	assert_true(odds.put[UMEM_PROBE_FIRST] == 2 && odds.back[UMEM_PROBE_FIRST] == 0);
+}
+
 /* Few of many came back: they stay, the rest goes. */
 static void cold_but_for_a_few(void **state)
 {
@@ -333,6 +354,7 @@ int main(void)
 		cmocka_unit_test(never_more_than_resident),
 		cmocka_unit_test(cold_slice),
 		cmocka_unit_test(cold_slice_in_use_again),
+		cmocka_unit_test(samples_teach_once),
 		cmocka_unit_test(cold_but_for_a_few),
 		cmocka_unit_test(used_in_part),
 		cmocka_unit_test(hot_slice),

@@ -130,12 +130,12 @@ static void split_stops_at_the_most(void **state)
 	UMEM_CLEANUP(umem_slices_deinit) struct umem_slices s;
 
 	map(&s, 0, 4 * 512);
-	s.max = 4 + 2 * 7;
+	/* two splits, each of them of room for nine parts when it begins */
+	s.max = 4 + 7 + 8;
 	for (size_t i = 0; i < s.n; i++)
 		s.v[i].split = true;
 	T_OK(umem_slices_split(&s, NULL, NULL, 1));
-	assert_true(s.n <= s.max);
-	assert_true(s.n > 4);
+	assert_int_equal(s.n, 4 + 2 * 7);
 	for (size_t i = 0; i < s.n; i++)
 		assert_false(s.v[i].split);
 }
@@ -223,6 +223,22 @@ static void split_and_merge_again(void **state)
 	}
 }
 
+/* What is about to be split is not merged before that. */
+static void to_be_split_is_not_merged(void **state)
+{
+	for (int k = 1; k < 4; k++) {
+		UMEM_CLEANUP(umem_slices_deinit) struct umem_slices s;
+
+		map(&s, 0, 16);
+		s.v[0].split = true;
+		T_OK(umem_slices_split(&s, NULL, NULL, 1));
+		s.v[0].state = s.v[1].state = UMEM_SLICE_COLD;
+		s.v[0].split = k & 1;
+		s.v[1].split = k & 2;
+		assert_int_equal(umem_slices_merge(&s, 0, 0), 0);
+	}
+}
+
 /* Memory that does not touch is not one. */
 static void a_hole_is_not_merged(void **state)
 {
@@ -271,6 +287,7 @@ int main(void)
 		cmocka_unit_test(split_stops_at_the_most),
 		cmocka_unit_test(merges_what_is_alike),
 		cmocka_unit_test(split_and_merge_again),
+		cmocka_unit_test(to_be_split_is_not_merged),
 		cmocka_unit_test(a_hole_is_not_merged),
 		cmocka_unit_test(many),
 	};

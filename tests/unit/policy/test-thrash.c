@@ -208,6 +208,12 @@ static void reservations_end(void **state)
 	a = note(&t, MINUTE / 60, PAGES, 50000, 0);
 	/* a sixtieth of the minute's filling, and of what was reserved */
 	assert_in_range(a.budget_mpages, 15000 + 1666 + 900, 15000 + 1667 + 1000);
+	/* samples: the same for their share of it */
+	umem_thrash_init(&t, &conf);
+	note(&t, 0, PAGES, 50000, 0);
+	umem_thrash_spend(&t, 30000, 30000);
+	a = note(&t, MINUTE / 60, PAGES, 50000, 0);
+	assert_in_range(a.probe_mpages, 15000 + 1000 + 450, 15000 + 1000 + 500);
 	conf.probe_ppm = 0;
 	umem_thrash_init(&t, &conf);
 	a = note(&t, 5 * SECOND, PAGES, 50000, 0);
