@@ -52,6 +52,7 @@ static void set_seen(struct umem_json *line, const struct umem_reclaim_seen *see
 	umem_json_set_u64(line, "refused_bytes", seen->refused_bytes);
 	umem_json_set_u64(line, "refaulted_bytes", seen->refaulted_bytes);
 	umem_json_set_u64(line, "refault_ppm_min", seen->refault_ppm_min);
+	umem_json_set_u64(line, "refault_out_ppm_min", seen->refault_out_ppm_min);
 	if (seen->pressure_known)
 		umem_json_set_u64(line, "pressure_ppm", seen->pressure_ppm);
 	else

@@ -78,7 +78,9 @@ enum umem_reclaim_decision {
  * @refaulted_bytes: of what was out at its begin, what came back in it.
  * @refused_bytes: what was to go out and did not.
  * @cold_bytes: resident and judged cold.
- * @refault_ppm_min: smoothed, of what is out.
+ * @refault_ppm_min: pages that come back a minute, smoothed, as a share of what is
+ *	out, or while little is, of the resident memory: what is held to the objective.
+ * @refault_out_ppm_min: the same, of what is out alone.
  * @pressure_known, @pressure_ppm: share of the interval that tasks stood still.
  * @pressure_own: it is that of the target's cgroup, not the machine's.
  * @want_bytes: what is to go out in the next interval.
@@ -98,6 +100,7 @@ struct umem_reclaim_seen {
 	uint64_t refused_bytes;
 	uint64_t cold_bytes;
 	uint64_t refault_ppm_min;
+	uint64_t refault_out_ppm_min;
 	bool pressure_known;
 	bool pressure_own;
 	uint64_t pressure_ppm;

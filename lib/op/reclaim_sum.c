@@ -32,7 +32,7 @@ void umem_reclaim_sum_decided(struct umem_reclaim_target *const *targets, size_t
 	const struct umem_limits_answer *allowed, struct umem_reclaim_seen *sum)
 {
 	const struct umem_reclaim_seen *most = NULL;
-	double rate = 0;
+	double rate = 0, weights = 0, out_rate = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		const struct umem_reclaim_seen *seen = &targets[i]->seen;
@@ -40,14 +40,20 @@ void umem_reclaim_sum_decided(struct umem_reclaim_target *const *targets, size_t
 		sum->want_bytes += seen->want_bytes;
 		sum->sample_bytes += seen->sample_bytes;
 		sum->cold_bytes += seen->cold_bytes;
-		rate += (double)seen->refault_ppm_min * (double)seen->out_bytes;
+		/* Each by its size: its rate may be that of what is out or of what is resident. */
+		rate += (double)seen->refault_ppm_min *
+			(double)(seen->out_bytes + seen->resident_bytes);
+		weights += (double)(seen->out_bytes + seen->resident_bytes);
+		out_rate += (double)seen->refault_out_ppm_min * (double)seen->out_bytes;
 		sum->bound_ppm = (uint32_t)umem_max_u64(sum->bound_ppm, seen->bound_ppm);
 		if (!most || seen->want_bytes > most->want_bytes ||
 			(seen->want_bytes == most->want_bytes &&
 				seen->resident_bytes > most->resident_bytes))
 			most = seen;
 	}
-	sum->refault_ppm_min = sum->out_bytes ? (uint64_t)(rate / (double)sum->out_bytes) : 0;
+	sum->refault_ppm_min = weights > 0 ? (uint64_t)(rate / weights) : 0;
+	sum->refault_out_ppm_min = sum->out_bytes ?
+		(uint64_t)(out_rate / (double)sum->out_bytes) : 0;
 	sum->decision = most ? most->decision : UMEM_RECLAIM_HOLD;
 	sum->reason = most ? most->reason : "no process is there";
 	sum->confidence_ppm = most ? most->confidence_ppm : 0;

@@ -130,6 +130,8 @@ static void set_policy(struct umem_reclaim_target *t, const struct umem_reclaim_
 	pressure.max_ppm = options->pressure_max_ppm;
 	umem_pressure_init(&t->pressure, &pressure);
 	umem_planner_init(&t->planner, options->policy);
+	/* And with it not held to anything, what is not written is cold: no probe is needed. */
+	t->planner.age.trust_writes = options->refault_max_ppm_min == UINT64_MAX;
 	if (options->age_ns)
 		t->planner.age.threshold_ns = options->age_ns;
 }
@@ -357,7 +359,8 @@ int umem_reclaim_target_look(struct umem_reclaim_target *t, uint64_t now_ns,
 		umem_residency_pages(t->map, UMEM_STATE_SWAPPED));
 	t->seen.out_bytes = umem_pageset_bytes(&t->out);
 	t->seen.refaulted_bytes = t->sum.returned << UMEM_PAGE_SHIFT;
-	t->seen.refault_ppm_min = t->allowed.rate_out_ppm_min;
+	t->seen.refault_ppm_min = t->allowed.rate_ppm_min;
+	t->seen.refault_out_ppm_min = t->allowed.rate_out_ppm_min;
 	return 0;
 }
 

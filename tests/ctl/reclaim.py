@@ -13,6 +13,7 @@ QUICK = ["--interval", "100ms", "--duration", "250ms"]
 
 SEEN = {"resident_bytes": int, "swapped_bytes": int, "out_bytes": int, "reclaimed_bytes": int,
         "refused_bytes": int, "refaulted_bytes": int, "refault_ppm_min": int,
+        "refault_out_ppm_min": int,
         "pressure_ppm": (int, type(None)), "cold_bytes": int, "want_bytes": int,
         "sample_bytes": int, "in_use_max_ppm": int, "confidence_ppm": int, "decision": str,
         "reason": str}
