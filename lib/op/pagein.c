@@ -41,6 +41,7 @@
 
 enum refusal {
 	REFUSAL_SERVED,
+	REFUSAL_HIDDEN,
 	REFUSAL_SHORT,
 	REFUSAL_UNSEEN,
 	REFUSAL_GONE,
@@ -50,6 +51,9 @@ enum refusal {
 
 static const char *const texts[N_REFUSALS] = {
 	[REFUSAL_SERVED] = "a userfaultfd serves this memory: touching it could wait for ever",
+	[REFUSAL_HIDDEN] =
+		("whether they are swapped or only marked by a userfaultfd is told only to "
+		"CAP_SYS_ADMIN"),
 	[REFUSAL_SHORT] = "memory would run short",
 	[REFUSAL_UNSEEN] =
 		("the memory behind the mapping may not be looked at (needs "
@@ -263,6 +267,27 @@ static int cut(struct umem_pageset *pages, uint64_t max_bytes, struct umem_pages
 	return r;
 }
 
+/*
+ * Take out what may be no more than a mark on a page that is not there: touching it would
+ * make the page.
+ */
+static int leave_hidden(struct job *job, struct umem_pageset *set)
+{
+	uint64_t before = umem_pageset_bytes(set);
+	int r = 0;
+
+	for (size_t i = 0; i < job->map->n && r == 0; i++) {
+		const struct umem_residency_region *about = &job->map->v[i];
+		const struct umem_region *region = umem_residency_region_at(job->map, i);
+
+		if (!about->exact && !umem_kind_shared(region->kind))
+			r = umem_pageset_sub(set, about->start, about->end);
+	}
+	job->refused[REFUSAL_HIDDEN] = before - umem_pageset_bytes(set);
+	job->result.asked_bytes = job->refused[REFUSAL_HIDDEN];
+	return r;
+}
+
 static int run(struct job *job, struct umem_pageset *set)
 {
 	struct umem_pages pages = {
@@ -275,7 +300,9 @@ static int run(struct job *job, struct umem_pageset *set)
 	int r;
 
 	job->total_bytes = umem_pageset_bytes(set);
-	r = umem_pages_each(&pages, set);
+	r = leave_hidden(job, set);
+	if (r == 0)
+		r = umem_pages_each(&pages, set);
 	if (r != 0 && r != UMEM_AGAIN)
 		return r;
 	pages.work = look_last;

@@ -85,6 +85,7 @@ static struct umem_pageout_job *job_free(struct umem_pageout_job *job)
 	umem_ranges_deinit(&job->pinned);
 	umem_pageset_deinit(&job->stayed);
 	umem_pageset_deinit(&job->out);
+	umem_pageset_deinit(&job->hidden);
 	free(job->frames.v);
 	free(job);
 	return NULL;

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* One batch of pages on their way out: look, advise, look. */
-#include <errno.h>
-
 #include "lib/op/pageout_job.h"
 
 /**
@@ -72,6 +70,14 @@ static void want(struct wanted *wanted, const struct umem_page_batch *batch, siz
 	}
 }
 
+/* Somebody else was quicker: the page is out, and its frame is not known. */
+static int went_before(struct umem_pageout_job *job, uint64_t addr)
+{
+	int r = umem_pageset_add(&job->out, addr, addr + UMEM_PAGE_BYTES);
+
+	return r == 0 ? umem_frames_note(job, &(struct umem_frame){ .addr = addr }, 1) : r;
+}
+
 /* Tell those of the batch that can go from those that cannot, or are out already. */
 static int choose(struct umem_pageout_job *job, struct umem_page_view *view,
 	struct umem_page_batch *batch, struct wanted *wanted)
@@ -86,8 +92,8 @@ static int choose(struct umem_pageout_job *job, struct umem_page_view *view,
 
 		if (wanted->why[i] != UMEM_N_REFUSALS)
 			umem_refuse(job, UMEM_PAGE_BYTES, wanted->why[i]);
-		else if (batch->place[i] == UMEM_PLACE_OUT) /* somebody else was quicker */
-			r = umem_pageset_add(&job->out, addr, addr + UMEM_PAGE_BYTES);
+		else if (batch->place[i] == UMEM_PLACE_OUT)
+			r = went_before(job, addr);
 		else if (job->full != UMEM_N_REFUSALS)
 			umem_refuse(job, UMEM_PAGE_BYTES, job->full);
 		else
@@ -107,10 +113,9 @@ static int advise(struct umem_pageout_job *job, struct umem_page_view *view,
 	if (r != 0 || wanted->n_unmapped == 0)
 		return r;
 	/* What cannot be mapped stays, and is told so. */
-	r = umem_own_put_out(&job->own, view, wanted->unmapped, wanted->n_unmapped, words);
-	if (r == -ENOMEM)
-		return r;
-	for (size_t k = 0; k < wanted->n_unmapped && r == 0; k++) {
+	if (umem_own_put_out(&job->own, view, wanted->unmapped, wanted->n_unmapped, words) < 0)
+		return 0;
+	for (size_t k = 0; k < wanted->n_unmapped; k++) {
 		size_t at = wanted->own[k];
 
 		if (!(words[k] & UMEM_PM_PRESENT))
@@ -132,7 +137,8 @@ static int sort_out(struct umem_pageout_job *job, struct umem_page_view *view,
 	struct umem_page_batch *batch, struct wanted *wanted)
 {
 	enum umem_refusal after[UMEM_BATCH_PAGES];
-	size_t n_in = 0;
+	struct umem_frame frames[UMEM_BATCH_PAGES];
+	size_t n_in = 0, n_out = 0;
 	int r;
 
 	for (size_t k = 0; k < wanted->n; k++)
@@ -146,8 +152,7 @@ static int sort_out(struct umem_pageout_job *job, struct umem_page_view *view,
 
 		if (batch->place[i] == UMEM_PLACE_OUT) {
 			r = umem_pageset_add(&job->out, addr, end);
-			if (r == 0 && wanted->pfn[k])
-				r = umem_frames_add(&job->frames, addr, wanted->pfn[k]);
+			frames[n_out++] = (struct umem_frame){ addr, wanted->pfn[k] };
 		} else if (wanted->why[i] != UMEM_N_REFUSALS) {
 			umem_refuse(job, UMEM_PAGE_BYTES, wanted->why[i]);
 		} else if (is_in(batch->place[i]) && !job->again) {
@@ -156,7 +161,7 @@ static int sort_out(struct umem_pageout_job *job, struct umem_page_view *view,
 			umem_refuse(job, UMEM_PAGE_BYTES, after[i]);
 		}
 	}
-	return r;
+	return r == 0 ? umem_frames_note(job, frames, n_out) : r;
 }
 
 static int do_batch(struct umem_pageout_job *job, struct umem_page_view *view,
@@ -206,8 +211,7 @@ int umem_pageout_second(void *user, struct umem_page_view *view,
 		r = umem_refuse_after(job, view, batch, why);
 	for (size_t i = 0; i < batch->n && r == 0; i++) {
 		if (batch->place[i] == UMEM_PLACE_OUT)
-			r = umem_pageset_add(&job->out, batch->addr[i],
-				batch->addr[i] + UMEM_PAGE_BYTES);
+			r = went_before(job, batch->addr[i]);
 		else
 			umem_refuse(job, UMEM_PAGE_BYTES, why[i]);
 	}

@@ -7,8 +7,10 @@
  * Out is not freed. Pages that go to a swap file or a disk are written in the
  * background, and stay in the swap cache until the kernel looks for memory; only zram
  * gives them free at once. Which it is, the flags of the frame tell that the page had
- * before (a frame that was freed and is somebody else's swap cache by now is counted
- * as if it was not: too little may be called free, never too much).
+ * before. They are read right behind each batch, and only those that are in the swap
+ * cache then are kept (16 bytes a page) to be read again at the end. A frame that was
+ * freed and is somebody else's swap cache by now is counted as if it was not: too little
+ * may be called free, never too much.
  *
  * What frees them, when asked for:
  *
@@ -56,7 +58,7 @@
 	"the others are in the swap cache; a userfaultfd serves their memory, so that they " \
 	"may not be touched"
 
-int umem_frames_add(struct umem_frames *frames, uint64_t addr, uint64_t pfn)
+static int add(struct umem_frames *frames, uint64_t addr, uint64_t pfn)
 {
 	if (frames->n == frames->room) {
 		size_t room = frames->room ? frames->room * 2 : 1024;
@@ -71,6 +73,26 @@ int umem_frames_add(struct umem_frames *frames, uint64_t addr, uint64_t pfn)
 		(frames->sorted && frames->v[frames->n - 1].addr < addr);
 	frames->v[frames->n++] = (struct umem_frame){ addr, pfn };
 	return 0;
+}
+
+int umem_frames_note(struct umem_pageout_job *job, const struct umem_frame *frames, size_t n)
+{
+	uint64_t pfns[UMEM_BATCH_PAGES], flags[UMEM_BATCH_PAGES];
+	int r;
+
+	if (n == 0 || job->kpageflags_fd < 0)
+		return 0;
+	for (size_t i = 0; i < n; i++)
+		pfns[i] = frames[i].pfn;
+	r = umem_kpage_read(job->kpageflags_fd, pfns, n, UMEM_KPF(NOPAGE), flags);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		if (!pfns[i])
+			r = umem_pageset_add(&job->hidden, frames[i].addr,
+				frames[i].addr + UMEM_PAGE_BYTES);
+		else if (umem_kpage_in_swap_cache(flags[i]))
+			r = add(&job->frames, frames[i].addr, pfns[i]);
+	}
+	return r;
 }
 
 static int by_addr(const void *a, const void *b)
@@ -103,7 +125,7 @@ int umem_frames_count(struct umem_pageout_job *job, const uint64_t *addrs, size_
 {
 	uint64_t pfns[UMEM_BATCH_PAGES], flags[UMEM_BATCH_PAGES];
 	struct umem_frames *frames = &job->frames;
-	size_t at, n_known = 0;
+	size_t at, n_cached = 0;
 	int r;
 
 	if (n == 0 || job->kpageflags_fd < 0)
@@ -113,11 +135,12 @@ int umem_frames_count(struct umem_pageout_job *job, const uint64_t *addrs, size_
 		while (at < frames->n && frames->v[at].addr < addrs[i])
 			at++;
 		if (at < frames->n && frames->v[at].addr == addrs[i])
-			pfns[n_known++] = frames->v[at].pfn;
+			pfns[n_cached++] = frames->v[at].pfn;
+		else if (umem_pageset_has(&job->hidden, addrs[i]))
+			job->hidden_bytes += UMEM_PAGE_BYTES;
 	}
-	job->hidden_bytes += (n - n_known) * UMEM_PAGE_BYTES;
-	r = umem_kpage_read(job->kpageflags_fd, pfns, n_known, UMEM_KPF(NOPAGE), flags);
-	for (size_t i = 0; i < n_known && r == 0; i++)
+	r = umem_kpage_read(job->kpageflags_fd, pfns, n_cached, UMEM_KPF(NOPAGE), flags);
+	for (size_t i = 0; i < n_cached && r == 0; i++)
 		job->cached_bytes += umem_kpage_in_swap_cache(flags[i]) ? UMEM_PAGE_BYTES : 0;
 	return r;
 }

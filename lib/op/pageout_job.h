@@ -48,7 +48,7 @@ struct umem_frame {
 };
 
 /**
- * struct umem_frames - frames of pages that went out; all zero is empty.
+ * struct umem_frames - pages that are in the swap cache; all zero is empty.
  * @v: @n of them, ascending by address once they are @sorted.
  */
 struct umem_frames {
@@ -75,11 +75,12 @@ struct umem_frames {
  * @check_bytes: of @asked_bytes, when to look for that again.
  * @stayed: pages that stayed at the first try and may go at the second.
  * @out: pages that were out right behind their batch.
- * @frames: what @out had, as far as the kernel tells.
+ * @frames: of those, what was in the swap cache.
+ * @hidden: of those, what had a frame that is not known.
  * @went: gets what is out at the last look; the caller's.
  * @asked_bytes, @moved_bytes, @returned_bytes: sums.
  * @cached_bytes: of what moved, what is in the swap cache.
- * @hidden_bytes: of what moved, what had a frame that is not known.
+ * @hidden_bytes: of what moved, what is in @hidden.
  * @refused: sums by enum umem_refusal.
  * @free_note: what kept pages from being freed; NULL as long as nothing did.
  */
@@ -102,6 +103,7 @@ struct umem_pageout_job {
 	struct umem_pageset stayed;
 	struct umem_pageset out;
 	struct umem_frames frames;
+	struct umem_pageset hidden;
 	struct umem_pageset *went;
 	uint64_t asked_bytes;
 	uint64_t moved_bytes;
@@ -159,8 +161,12 @@ void umem_refuse_full(struct umem_pageout_job *job, uint64_t bytes);
 
 /* pageout_frames.c */
 
-/** umem_frames_add - @addr was in frame @pfn. Return: 0 or -ENOMEM. */
-int umem_frames_add(struct umem_frames *frames, uint64_t addr, uint64_t pfn);
+/**
+ * umem_frames_note - pages that went out just now.
+ * @frames: @n of them, at most a batch, and the frames they had; 0 where that is hidden.
+ * Return: 0, -ENOMEM, -errno.
+ */
+int umem_frames_note(struct umem_pageout_job *job, const struct umem_frame *frames, size_t n);
 
 /** umem_frames_free_cached - have the kernel free what went out and is in the swap cache. */
 int umem_frames_free_cached(struct umem_pageout_job *job);

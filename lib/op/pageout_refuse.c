@@ -147,7 +147,8 @@ int umem_refuse_before(struct umem_pageout_job *job, const struct umem_page_view
 	r = read_flags(job, &twice);
 	for (size_t k = 0; k < twice.n && r == 0; k++)
 		ret_why[twice.index[k]] = twice.flags[k] & UMEM_KPF(KSM) ? UMEM_REFUSAL_MERGED :
-									   UMEM_REFUSAL_FORKED;
+			twice.flags[k] & UMEM_KPF(ZERO_PAGE) ? UMEM_REFUSAL_GONE :
+							       UMEM_REFUSAL_FORKED;
 	for (size_t i = 0; i < batch->n && unwatched; i++)
 		if (ret_why[i] == UMEM_N_REFUSALS && umem_pageset_has(unwatched, batch->addr[i]))
 			ret_why[i] = UMEM_REFUSAL_UNWATCHED;
