@@ -62,7 +62,7 @@
 #define STEP_HOLE_BYTES (1ull << 40)
 
 /* What is settled by sums of smaps is not less than this. */
-#define SUMS_LEAST_BYTES (8ull << 20)
+#define SUMS_LEAST_BYTES (4ull << 20)
 
 /* Below this halving goes on page by page. */
 #define LEAST_BYTES (4 * UMEM_PAGE_BYTES)

@@ -14,17 +14,6 @@
  *                                                      have it in memory: not exact
  *     huge pages of a file       nothing or a mark     ask the object
  *
- * Asking the object costs a system call a run, so for a stretch with many short
- * runs it is first asked whether all of it is alike there; what the table knows
- * goes first:
- *
- *     table     present --   --      present guard --
- *     object    [resident ............................]
- *     state     resident                     guard resident
- *
- * Where it is not, it hardly is in the next stretches, and these are asked run by
- * run at once.
- *
  * Where the kernel hides swap types, "swapped" may be a mark. The sums of
  * smaps do not count marks: if all that could be swapped of a mapping is, or
  * nothing is, that settles it; otherwise the region is not exact. (Of private
@@ -42,17 +31,7 @@
 #include <string.h>
 
 #include "lib/base/attr.h"
-#include "lib/mem/pageset.h"
-
-/* A stretch, and how many runs in it make asking for all of it at once cheaper. */
-#define STRETCH_BYTES (2ull << 20)
-#define STRETCH_RUNS  8
-
-/* Stretches that are asked run by run after one that was not alike. */
-#define N_APART 7
-
-/* Runs of a stretch that are kept until it is complete. */
-#define N_RUNS 512
+#include "lib/mem/residency_joint.h"
 
 #define WHY_HIDDEN                                                                         \
 	"which of its entries are swapped and which are marks of a userfaultfd is told only " \
@@ -90,206 +69,6 @@ static const char *const both_names[][4] = {
 		"smaps+continue" },
 };
 
-/** struct run - entries that wait for their stretch to be complete. */
-struct run {
-	uint64_t start;
-	uint64_t end;
-	enum umem_entry entry;
-};
-
-/**
- * struct joint - one region being read.
- * @reader: the caller's.
- * @out: where states go.
- * @view: its object, or NULL.
- * @shift: from an offset of the object to an address.
- * @runs, @n_runs, @n_none, @i_run: the stretch: its runs, how many of them the object
- *	has to tell, and the one that is being put together.
- * @n_apart: stretches that are still asked run by run.
- * @hidden, @unmarked: what an entry counts as of which the kernel does not tell
- *	what it is.
- * @hidden_bytes, @unmarked_bytes: of those there were so many.
- * @cached: counting of swapped pages that are in memory all the same, in @cached_bytes.
- * @failed: errno of the object.
- */
-struct joint {
-	struct umem_regions_reader *reader;
-	struct umem_walk out;
-	struct umem_object_view *view;
-	uint64_t shift;
-	struct run runs[N_RUNS];
-	size_t n_runs;
-	size_t n_none;
-	size_t i_run;
-	unsigned n_apart;
-	enum umem_entry hidden;
-	enum umem_entry unmarked;
-	uint64_t hidden_bytes;
-	uint64_t unmarked_bytes;
-	enum {
-		CACHED_UNKNOWN,
-		CACHED_COUNTED,
-		CACHED_NOT,
-	} cached;
-	uint64_t cached_bytes;
-	int failed;
-};
-
-/* The state of what only page tables tell of. */
-static enum umem_state state_of(enum umem_entry entry)
-{
-	switch (entry) {
-	case UMEM_ENTRY_PRESENT:
-		return UMEM_STATE_RESIDENT;
-	case UMEM_ENTRY_SWAPPED:
-		return UMEM_STATE_SWAPPED;
-	case UMEM_ENTRY_ZERO:
-		return UMEM_STATE_ZERO;
-	case UMEM_ENTRY_GUARD:
-		return UMEM_STATE_GUARD;
-	default:
-		return UMEM_STATE_UNTOUCHED;
-	}
-}
-
-static int put_object(struct joint *joint, uint64_t start, uint64_t end, enum umem_state state)
-{
-	uint64_t bytes;
-
-	if (state != UMEM_STATE_SWAPPED)
-		return umem_walk_add(&joint->out, start, end, state);
-	if (joint->cached == CACHED_UNKNOWN)
-		joint->cached = umem_reader_place(joint->reader) == UMEM_SWAP_DEVICE ?
-			CACHED_COUNTED : CACHED_NOT;
-	if (joint->cached == CACHED_COUNTED) {
-		if (umem_object_in_memory(joint->view, start - joint->shift, end - joint->shift,
-			    &bytes) == 0)
-			joint->cached_bytes += bytes;
-		else
-			joint->cached = CACHED_NOT;
-	}
-	return umem_walk_add(&joint->out, start, end, state);
-}
-
-/* What the object says, where the table says nothing; ascending through the stretch. */
-static int put_together(void *user, uint64_t start, uint64_t end, enum umem_state state)
-{
-	struct joint *joint = user;
-	int r = 0;
-
-	while (start < end && r == 0) {
-		const struct run *run = &joint->runs[joint->i_run];
-		uint64_t to = umem_min_u64(end, run->end);
-
-		if (start >= run->end) {
-			joint->i_run++;
-			continue;
-		}
-		r = run->entry == UMEM_ENTRY_NONE ?
-			put_object(joint, start, to, state) :
-			umem_walk_add(&joint->out, start, to, state_of(run->entry));
-		start = to;
-	}
-	return r;
-}
-
-/* Ask the object for [@start, @end). When it fails, what is left is called untouched. */
-static int ask(struct joint *joint, uint64_t start, uint64_t end)
-{
-	struct umem_walk walk = { .each = put_together, .user = joint };
-	int r = joint->failed;
-
-	if (r == 0)
-		r = umem_object_walk(joint->view, start - joint->shift, end - joint->shift,
-			joint->shift, &walk);
-	if (r < 0 && r != -ENOMEM) {
-		uint64_t done = umem_max_u64(walk.end, start);
-
-		joint->failed = r;
-		r = umem_walk_add(&walk, done, end, UMEM_STATE_UNTOUCHED);
-	}
-	return r != 0 ? r : umem_walk_end(&walk);
-}
-
-/* Is all of a long stretch alike in the object? Return: 1 when it was handed on, 0, -errno. */
-static int at_once(struct joint *joint, size_t n)
-{
-	uint64_t start = joint->runs[0].start, end = joint->runs[n - 1].end;
-	enum umem_state state;
-	int r;
-
-	if (joint->view->method == UMEM_OBJECT_EXTENTS || joint->failed) {
-		r = ask(joint, start, end);
-		return r != 0 ? r : 1;
-	}
-	if (joint->n_apart > 0) {
-		joint->n_apart--;
-		return 0;
-	}
-	r = umem_object_alike(joint->view, start - joint->shift, end - joint->shift, &state);
-	if (r == 0)
-		joint->n_apart = N_APART;
-	if (r <= 0)
-		return 0;
-	r = put_together(joint, start, end, state);
-	return r != 0 ? r : 1;
-}
-
-static int flush(struct joint *joint)
-{
-	size_t n = joint->n_runs;
-	bool many = joint->n_none >= STRETCH_RUNS;
-	int r = 0;
-
-	joint->n_runs = joint->n_none = joint->i_run = 0;
-	if (n > 0 && many) {
-		r = at_once(joint, n);
-		if (r != 0)
-			return r == 1 ? 0 : r;
-	}
-	for (size_t i = 0; i < n && r == 0; i++) {
-		const struct run *run = &joint->runs[i];
-
-		joint->i_run = i;
-		r = run->entry == UMEM_ENTRY_NONE ?
-			ask(joint, run->start, run->end) :
-			umem_walk_add(&joint->out, run->start, run->end, state_of(run->entry));
-	}
-	return r;
-}
-
-/* Keep a run until its stretch is complete. */
-static int keep(struct joint *joint, uint64_t start, uint64_t end, enum umem_entry entry)
-{
-	struct run *last = joint->n_runs ? &joint->runs[joint->n_runs - 1] : NULL;
-
-	if (last && last->entry == entry && last->end == start) {
-		last->end = end;
-	} else {
-		joint->runs[joint->n_runs++] = (struct run){ start, end, entry };
-		joint->n_none += entry == UMEM_ENTRY_NONE;
-	}
-	if (joint->n_runs < N_RUNS && end - joint->runs[0].start < STRETCH_BYTES)
-		return 0;
-	return flush(joint);
-}
-
-static int take(void *user, uint64_t start, uint64_t end, enum umem_entry entry)
-{
-	struct joint *joint = user;
-
-	if (entry == UMEM_ENTRY_HIDDEN) {
-		joint->hidden_bytes += end - start;
-		entry = joint->hidden;
-	} else if (entry == UMEM_ENTRY_UNMARKED) {
-		joint->unmarked_bytes += end - start;
-		entry = joint->unmarked;
-	}
-	if (joint->view)
-		return keep(joint, start, end, entry);
-	return umem_walk_add(&joint->out, start, end, state_of(entry));
-}
-
 /** struct hidden - bytes of entries that the kernel does not tell, of all of a region. */
 struct hidden {
 	uint64_t hidden;
@@ -313,7 +92,7 @@ static int count_hidden(void *user, uint64_t start, uint64_t end, enum umem_entr
  * so that it is settled. Return: 0 or -errno.
  */
 static int settle_hidden(struct umem_regions_reader *reader, const struct umem_region *region,
-	struct joint *joint, struct hidden *ret_settled)
+	struct umem_joint *joint, struct hidden *ret_settled)
 {
 	struct hidden sums = { 0 };
 	const struct umem_smap *smap;
@@ -338,7 +117,7 @@ static int settle_hidden(struct umem_regions_reader *reader, const struct umem_r
 
 /* The object of a region, if it has to be asked. Return: why it cannot be, or NULL. */
 static const char *find_object(struct umem_regions_reader *reader,
-	const struct umem_region *region, struct joint *joint)
+	const struct umem_region *region, struct umem_joint *joint)
 {
 	bool pool = region->kind == UMEM_KIND_HUGETLB || region->kind == UMEM_KIND_HUGETLB_SHARED;
 	int r;
@@ -376,7 +155,7 @@ static const char *find_object(struct umem_regions_reader *reader,
 
 /* With mincore for memory, exact only if nothing is in the swap cache, and all was written. */
 static const char *check_extents(struct umem_regions_reader *reader,
-	const struct umem_region *region, const struct joint *joint)
+	const struct umem_region *region, const struct umem_joint *joint)
 {
 	const struct umem_smap *smap;
 	bool cached = umem_reader_place(reader) != UMEM_SWAP_NOWHERE;
@@ -394,7 +173,7 @@ static const char *check_extents(struct umem_regions_reader *reader,
 
 /* Why a region that was read is not exact, or NULL. */
 static const char *doubt(struct umem_regions_reader *reader, const struct umem_region *region,
-	const struct joint *joint, const struct hidden *settled)
+	const struct umem_joint *joint, const struct hidden *settled)
 {
 	if (joint->failed)
 		return WHY_FAILED;
@@ -411,7 +190,7 @@ static const char *doubt(struct umem_regions_reader *reader, const struct umem_r
 	return reader->table.zero_blind ? WHY_ZERO : NULL;
 }
 
-static const char *name_of(const struct umem_regions_reader *reader, const struct joint *joint)
+static const char *name_of(const struct umem_regions_reader *reader, const struct umem_joint *joint)
 {
 	/* Whoever does not see swap types has smaps settle it. */
 	enum umem_table_method method = reader->table_method == UMEM_TABLE_SCAN &&
@@ -421,7 +200,7 @@ static const char *name_of(const struct umem_regions_reader *reader, const struc
 }
 
 static int read_region(struct umem_regions_reader *reader, const struct umem_region *region,
-	uint64_t start, uint64_t end, struct joint *joint, struct umem_residency_region *about)
+	uint64_t start, uint64_t end, struct umem_joint *joint, struct umem_residency_region *about)
 {
 	const char *reason = find_object(reader, region, joint);
 	struct hidden settled = { 0 };
@@ -441,11 +220,9 @@ static int read_region(struct umem_regions_reader *reader, const struct umem_reg
 		r = settle_hidden(reader, region, joint, &settled);
 	}
 	if (r == 0)
-		r = umem_reader_table(reader, region, start, end, take, joint);
-	if (r == 0 && joint->view)
-		r = flush(joint);
+		r = umem_reader_table(reader, region, start, end, umem_joint_take, joint);
 	if (r == 0)
-		r = umem_walk_end(&joint->out);
+		r = umem_joint_end(joint);
 	if (r != 0)
 		return r;
 	if (!reason)
@@ -458,7 +235,7 @@ static int read_region(struct umem_regions_reader *reader, const struct umem_reg
 
 /* What of the swapped pages takes I/O to come back, where that can be told. */
 static void find_io(struct umem_regions_reader *reader, const struct umem_region *region,
-	const struct joint *joint, struct umem_residency_region *about)
+	const struct umem_joint *joint, struct umem_residency_region *about)
 {
 	uint64_t swapped = about->bytes[UMEM_STATE_SWAPPED];
 	enum umem_swap_place place = swapped ? umem_reader_place(reader) : UMEM_SWAP_MEMORY;
@@ -467,7 +244,7 @@ static void find_io(struct umem_regions_reader *reader, const struct umem_region
 		about->io_known = true;
 		about->io_bytes = place == UMEM_SWAP_MEMORY ? 0 : swapped;
 	} else if (place == UMEM_SWAP_DEVICE && region->kind == UMEM_KIND_SHMEM &&
-		joint->cached == CACHED_COUNTED && about->exact) {
+		joint->cached == UMEM_CACHED_COUNTED && about->exact) {
 		about->io_known = true;
 		about->io_bytes = swapped - joint->cached_bytes;
 	}
@@ -477,7 +254,7 @@ int umem_region_residency(struct umem_regions_reader *reader, const struct umem_
 	uint64_t start, uint64_t end, umem_walk_each each, void *user,
 	struct umem_residency_region *ret_about)
 {
-	struct joint joint = {
+	struct umem_joint joint = {
 		.reader = reader,
 		.out = { .each = each, .user = user },
 		.hidden = UMEM_ENTRY_SWAPPED,

@@ -57,8 +57,9 @@
 #define N_WORDS 8192
 
 /* Scanned at a time, so that it shows where words are cheaper; more where they are not. */
-#define PIECE_BYTES     (N_WORDS * UMEM_PAGE_BYTES)
+#define PIECE_BYTES     (2ull << 20)
 #define PIECE_MAX_BYTES (1ull << 44)
+#define PIECE_OF_WORDS  (N_WORDS * UMEM_PAGE_BYTES)
 
 /* Runs that are closer than so many pages are read in one piece. */
 #define JOIN_PAGES 16
@@ -194,23 +195,20 @@ static int by_words(struct umem_table *table, uint64_t start, uint64_t end, bool
 	umem_table_each each, void *user)
 {
 	enum umem_entry entry = UMEM_ENTRY_NONE;
-	uint64_t from = start, before = 0;
+	uint64_t from = start;
 	int r;
 
-	for (uint64_t at = start; at < end; at += UMEM_PAGE_BYTES) {
-		uint64_t index = (at - table->words_at) >> UMEM_PAGE_SHIFT;
+	for (uint64_t at = start; at < end;) {
+		uint64_t i = (at - table->words_at) >> UMEM_PAGE_SHIFT, n, first;
 		enum umem_entry now;
 
-		if (at < table->words_at || index >= table->n_valid) {
+		if (at < table->words_at || i >= table->n_valid) {
 			r = fill(table, at, end);
 			if (r < 0)
 				return r;
-			index = 0;
+			i = 0;
 		}
-		if (at > start && alike(table->words[index], before))
-			continue;
-		before = table->words[index];
-		now = entry_at(table, index, swapped);
+		now = entry_at(table, i, swapped);
 		if (at > from && now != entry) {
 			r = each(user, from, at, entry);
 			if (r != 0)
@@ -218,6 +216,10 @@ static int by_words(struct umem_table *table, uint64_t start, uint64_t end, bool
 			from = at;
 		}
 		entry = now;
+		n = umem_min_u64(table->n_valid, i + ((end - at) >> UMEM_PAGE_SHIFT));
+		for (first = i++; i < n && alike(table->words[i], table->words[first]);)
+			i++;
+		at += (i - first) << UMEM_PAGE_SHIFT;
 	}
 	return from < end ? each(user, from, end, entry) : 0;
 }
@@ -344,22 +346,21 @@ static int scan_piece(struct umem_table *table, uint64_t start, uint64_t end,
 /* What the words that were read are made of. Return: false where only a scan will do. */
 static bool mix_of(const struct umem_table *table, struct mix *ret_mix)
 {
-	struct mix mix = { .pages = table->n_valid };
-	uint64_t before = 0;
+	/* What takes the flags of its frame to tell it from the page of zeros. */
+	const uint64_t mask = UMEM_PM_PRESENT | UMEM_PM_EXCLUSIVE |
+		(table->anonymous ? 0 : UMEM_PM_FILE);
+	uint64_t before = 0, swapped = 0, runs = 0, unclear = 0;
 
 	for (size_t i = 0; i < table->n_valid; i++) {
 		uint64_t word = table->words[i];
 
-		/* It takes the flags of its frame to tell it from the page of zeros. */
-		if (word & UMEM_PM_PRESENT && !(word & UMEM_PM_EXCLUSIVE) &&
-			(table->anonymous || !(word & UMEM_PM_FILE)))
-			return false;
-		mix.swapped += (word & UMEM_PM_SWAPPED) != 0;
-		mix.runs += (word ^ before) >> 62 != 0;
+		unclear += (word & mask) == UMEM_PM_PRESENT;
+		swapped += word >> 62 & 1;
+		runs += (word ^ before) >> 62 != 0;
 		before = word;
 	}
-	*ret_mix = mix;
-	return true;
+	*ret_mix = (struct mix){ .pages = table->n_valid, .swapped = swapped, .runs = runs };
+	return unclear == 0;
 }
 
 /* The same by words, if these tell. @ret_end: how far. Return: as scan_piece(); UMEM_AGAIN. */
@@ -384,6 +385,7 @@ int umem_table_scan(struct umem_table *table, uint64_t start, uint64_t end,
 	int r = 0;
 
 	for (uint64_t at = start, to; at < end && r == 0; at = to) {
+		bool was = words;
 		struct mix mix;
 
 		to = end - at > piece ? at + piece : end;
@@ -395,7 +397,11 @@ int umem_table_scan(struct umem_table *table, uint64_t start, uint64_t end,
 		if (r != 0)
 			break;
 		words = !table->pool && words_pay(&mix);
-		piece = words ? PIECE_BYTES : umem_min_u64(piece * 2, PIECE_MAX_BYTES);
+		if (words)
+			piece = PIECE_OF_WORDS;
+		else
+			piece = piece == PIECE_OF_WORDS && was ? PIECE_BYTES :
+				umem_min_u64(piece * 2, PIECE_MAX_BYTES);
 	}
 	return r;
 }

@@ -277,6 +277,48 @@ static void sums_that_agree(void)
 	close(object);
 }
 
+/* Long swapped ranges with a few other pages in them, and what lies past the end of the file. */
+static void long_ranges(void)
+{
+	size_t pages = 10 * PAGES;
+	struct scene scene;
+	char *at;
+
+	swapped_memfd(0, pages);
+	at = k_map(object_bytes, MAP_SHARED, object);
+	at[7 * PAGES * PAGE + 3 * PAGE]++;
+	T_SYS(fallocate(object, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 5 * PAGES * PAGE,
+		2 * PAGE));
+	T_SYS(fallocate(object, FALLOC_FL_KEEP_SIZE, (off_t)object_bytes, 3 * PAGE));
+	scene = scene_start(act_map);
+	for (size_t i = 0; i < scene_n_methods; i++)
+		check_counts(&scene, scene_methods[i]);
+	scene_end(&scene);
+	munmap(at, object_bytes);
+	close(object);
+}
+
+/* Who has all future mappings filled at once has not ours filled: holes stay holes. */
+static void locked_asker(void)
+{
+	uint64_t pages[UMEM_N_STATES];
+	struct scene scene;
+
+	swapped_memfd(0, 6 * PAGES);
+	T_SYS(fallocate(object, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGES / 2 * PAGE));
+	scene = scene_start(act_map);
+	T_SYS(mlockall(MCL_FUTURE));
+	for (size_t i = 0; i < scene_n_methods; i++) {
+		scene_ask(scene.pid, scene_methods[i], NULL, scene.at, object_bytes);
+		count_pages(pages);
+		T_CHECK(pages[UMEM_STATE_UNTOUCHED] == PAGES / 2, "(%zu: %llu)", i,
+			(unsigned long long)pages[UMEM_STATE_UNTOUCHED]);
+	}
+	T_SYS(munlockall());
+	scene_end(&scene);
+	close(object);
+}
+
 static char *act_private_armed(char command)
 {
 	char *at = k_map(PAGES * PAGE, MAP_PRIVATE, object);
@@ -615,6 +657,8 @@ int main(void)
 	huge_zero();
 	seals();
 	sums_that_agree();
+	long_ranges();
+	locked_asker();
 	marks_and_swap();
 	unseen();
 	object_bytes = PAGES * PAGE;

@@ -272,15 +272,24 @@ static int open_object(struct cast_object *o)
 	}
 }
 
-static void make_object(struct cast *c, enum cast_backing backing)
+/* Mostly small, so that looking at each page takes no time; one is always large. */
+static uint64_t random_size(struct cast *c, enum cast_backing backing, bool large)
+{
+	if (large)
+		return LARGE_PAGES - cast_below(c, 600);
+	if (backing == BACK_HUGETLB)
+		return PAGES_PER_HUGE * (1 + cast_below(c, MAX_HUGE / 2));
+	return cast_below(c, 3) ? 64 + cast_below(c, 700) :
+				  PAGES_PER_HUGE * (1 + cast_below(c, 4));
+}
+
+static void make_object(struct cast *c, enum cast_backing backing, bool large)
 {
 	struct cast_object *o = &c->objects[c->n_objects];
 	bool fixed = backing == BACK_SYSV || backing == BACK_SHARED_ANON;
 
 	*o = (struct cast_object){ .backing = backing };
-	o->pages = backing == BACK_HUGETLB ? PAGES_PER_HUGE * (1 + cast_below(c, MAX_HUGE / 2)) :
-		cast_below(c, 3) ? 64 + cast_below(c, 700) :
-				   PAGES_PER_HUGE * (1 + cast_below(c, 4));
+	o->pages = random_size(c, backing, large);
 	o->fd = (int)T_SYS(open_object(o));
 	if (!fixed)
 		T_SYS(ftruncate(o->fd, (off_t)(o->pages * PAGE)));
@@ -307,7 +316,7 @@ static void mount_tmpfs(void)
 void cast_open(struct cast *c)
 {
 	static const enum cast_backing always[] = { BACK_MEMFD, BACK_TMPFS, BACK_TMPFS_HUGE,
-		BACK_SHARED_ANON, BACK_SYSV, BACK_DISK, BACK_MEMFD };
+		BACK_SHARED_ANON, BACK_SYSV, BACK_DISK };
 	struct cast_board *board;
 	pid_t pid;
 
@@ -317,9 +326,10 @@ void cast_open(struct cast *c)
 	T_CHECK(board == cast_board());
 	memset(board, 0, sizeof(*board));
 	for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++)
-		make_object(c, always[i]);
+		make_object(c, always[i], false);
+	make_object(c, BACK_MEMFD, true);
 	if (c->options->hugetlb)
-		make_object(c, BACK_HUGETLB);
+		make_object(c, BACK_HUGETLB, false);
 	c->kpageflags = (int)T_SYS(open("/proc/kpageflags", O_RDONLY | O_CLOEXEC));
 	for (unsigned i = 0; i < N_ACTORS; i++) {
 		int pair[2];

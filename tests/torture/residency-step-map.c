@@ -36,6 +36,8 @@ static bool choose_object(struct cast *c, struct cast_area *a)
 	/* Some reach past the end of the file. */
 	if (!a->huge && cast_below(c, 8) == 0)
 		a->pages += 1 + cast_below(c, 40);
+	if (a->pages > LARGE_PAGES)
+		a->pages = LARGE_PAGES;
 	return true;
 }
 
@@ -142,6 +144,8 @@ static void remap(struct cast *c)
 	if (cast_below(c, 2)) {
 		pages = cast_below(c, 2) ? (1 + cast_below(c, pages / grain)) * grain :
 					   pages + grain * (1 + cast_below(c, 3));
+		if (pages > LARGE_PAGES)
+			return;
 		if (a->huge && a->object >= 0 && pages > a->pages)
 			return; /* it would lengthen the file */
 		r = cast_syscall(c, who, SYS_mremap, a->at, a->pages * PAGE, pages * PAGE, 0, 0,

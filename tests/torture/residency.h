@@ -35,6 +35,9 @@
 #define N_OBJECTS 10
 #define MAX_HUGE  8
 
+/* The most that an object or an area has, so that it fits into a slot at any offset below 512. */
+#define LARGE_PAGES (SLOT_PAGES - 512)
+
 /** enum cast_backing - what an object is; BACK_ANON is none. */
 enum cast_backing {
 	BACK_ANON,
