@@ -24,7 +24,7 @@
 
 #include "lib/base/attr.h"
 #include "lib/base/note.h"
-#include "lib/kern/filecache.h"
+#include "lib/mem/residency_open.h"
 
 /* How long a process that lost its memory may take to end. */
 #define END_MS 200
@@ -47,21 +47,15 @@ static bool may_write(int fd)
 	return faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0;
 }
 
-/*
- * The memory behind a region. For reading, which is enough: a file that is open for
- * writing cannot be executed. Files of disks are not opened at all: it may be felt.
- */
-static int open_object(const struct umem_target *target, const struct umem_region *region,
+/* The memory behind a region, if it may be opened. */
+static int open_object(struct umem_opener *opener, const struct umem_region *region,
 	struct umem_page_view *view)
 {
-	struct umem_vma vma = { .start = region->start, .end = region->end };
 	int fd, r;
 
 	if (region->kind != UMEM_KIND_SHMEM && region->kind != UMEM_KIND_FILE_PRIVATE)
 		return -ENOTSUP;
-	if (umem_region_backing(target->tid, &vma) != UMEM_BACKING_SHMEM)
-		return -ENOTSUP;
-	r = umem_filecache_open_mapping(target->tid, region->start, region->end, O_RDONLY, &fd);
+	r = umem_opener_open(opener, region, &fd);
 	if (r < 0)
 		return r;
 	view->read_only = !may_write(fd);
@@ -69,17 +63,17 @@ static int open_object(const struct umem_target *target, const struct umem_regio
 }
 
 /* Get ready for pages of @region. What cannot be opened is not seen. */
-static void open_view(const struct umem_target *target, const struct umem_region *region,
+static void open_view(struct umem_opener *opener, const struct umem_region *region,
 	struct umem_page_view *ret_view)
 {
 	struct umem_page_view view = {
 		.region = region,
-		.pagemap_fd = target->pagemap_fd,
-		.object = { .fd = -1, .uffd = -1 },
+		.pagemap_fd = opener->target->pagemap_fd,
+		.object = UMEM_OBJECT_NONE,
 		.shift = region->start - region->offset,
 	};
 
-	view.has_object = open_object(target, region, &view) == 0;
+	view.has_object = open_object(opener, region, &view) == 0;
 	view.shared = view.has_object || region->kind == UMEM_KIND_SHMEM;
 	*ret_view = view;
 }
@@ -209,6 +203,7 @@ static int each_batch(const struct umem_pages *pages, struct umem_pageset_iter *
 
 int umem_pages_each(const struct umem_pages *pages, struct umem_pageset *set)
 {
+	UMEM_CLEANUP(umem_opener_deinit) struct umem_opener opener = { .target = pages->target };
 	int r = 0;
 
 	for (size_t i = 0; i < pages->map->n && r == 0; i++) {
@@ -221,7 +216,7 @@ int umem_pages_each(const struct umem_pages *pages, struct umem_pageset *set)
 		if (r < 0)
 			return r;
 		if (umem_pageset_next(&iter, &run) && run.start < about->end) {
-			open_view(pages->target, umem_residency_region_at(pages->map, i), &view);
+			open_view(&opener, umem_residency_region_at(pages->map, i), &view);
 			r = each_batch(pages, &iter, run, about->end, &view);
 			if (view.has_object)
 				umem_object_close(&view.object);
