@@ -18,12 +18,27 @@
 
 #define TRIES 20
 
+/* Is there no area but one? Other programs may have made some meanwhile. */
+static bool alone(void)
+{
+	struct umem_swap_areas areas = { 0 };
+	size_t n;
+
+	T_OK(umem_swap_areas_read(NULL, NULL, &areas));
+	n = areas.n;
+	umem_swap_areas_deinit(&areas);
+	if (n > 1)
+		printf("others have made swap areas: left out\n");
+	return n <= 1;
+}
+
 static void absent(char *at)
 {
 	struct umem_pageout result;
 	struct umem_target *target;
 	struct umem_note note = { 0 };
 	struct k_peer peer;
+	int r;
 
 	if (umem_swap_active()) {
 		printf("swap is on: what happens without is left out\n");
@@ -32,11 +47,12 @@ static void absent(char *at)
 	k_peer_start(&peer);
 	k_peer_do(&peer, k_fill_random, at, LEN, SEED);
 	target = m_open(peer.pid);
-	T_CHECK(umem_pageout(target, NULL, &result, &note) == -ENOTSUP);
+	r = umem_pageout(target, NULL, &result, &note);
 	printf("no swap: %s\n", note.text);
-	T_CHECK(strstr(note.text, "swap") && note.err == -ENOTSUP);
+	T_CHECK(r == 0 ? umem_swap_active() : r == -ENOTSUP);
+	T_CHECK(r == 0 || (strstr(note.text, "no swap") && note.err == -ENOTSUP));
 	T_CHECK(umem_pagein(target, NULL, &result, &note) == 0);
-	T_CHECK(result.asked_bytes == 0 && result.already_bytes > LEN);
+	T_CHECK(r == 0 || (result.asked_bytes == 0 && result.already_bytes > LEN));
 	umem_target_free(target);
 	T_CHECK(k_peer_do(&peer, k_wrong_random, at, LEN, SEED) == 0);
 	k_peer_end(&peer);
@@ -59,11 +75,13 @@ static void full(bool shared)
 	area = k_zram_swap(LEN / 2);
 	result = m_out(peer.pid, at, LEN, NULL);
 	m_show(shared ? "an area for half, shared" : "an area for half", &result);
-	T_CHECK(result.asked_bytes == LEN && result.moved_bytes > LEN / 4);
-	T_CHECK(result.moved_bytes < LEN / 2 && m_refused(&result, "full") > LEN / 2);
-	T_CHECK(result.moved_bytes + m_refused(&result, "full") == LEN);
 	again = m_out(peer.pid, at, LEN, NULL);
-	T_CHECK(m_refused(&again, "full") + again.moved_bytes == again.asked_bytes);
+	if (alone()) {
+		T_CHECK(result.asked_bytes == LEN && result.moved_bytes > LEN / 4);
+		T_CHECK(result.moved_bytes < LEN / 2 && m_refused(&result, "full") > LEN / 2);
+		T_CHECK(result.moved_bytes + m_refused(&result, "full") == LEN);
+		T_CHECK(m_refused(&again, "full") + again.moved_bytes == again.asked_bytes);
+	}
 	T_CHECK(k_peer_do(&peer, k_wrong_random, at, LEN, SEED) == 0);
 	k_peer_end(&peer);
 	munmap(at, LEN);
@@ -175,7 +193,8 @@ static void half_used(void)
 	result = m_out(peer.pid, at, LEN, &options);
 	m_show("to a file that is used by more than half", &result);
 	T_CHECK(result.moved_bytes + result.returned_bytes == LEN);
-	T_CHECK(strstr(result.freed_note, "half"));
+	if (alone())
+		T_CHECK(strstr(result.freed_note, "half"));
 	T_CHECK(k_peer_do(&peer, k_wrong_random, at, LEN, SEED) == 0);
 	k_peer_end(&peer);
 	munmap(at, LEN);
