@@ -44,6 +44,7 @@
  * @report, @seen, @events: what the caller is shown; the first @n_shown events were.
  * @turn: the target that works next.
  * @forced_back: swap was taken away since the last look.
+ * @short_of_cpu: our share of a processor was used up before all went out.
  */
 struct umem_reclaim {
 	struct umem_reclaim_options options;
@@ -64,6 +65,7 @@ struct umem_reclaim {
 	size_t turn;
 	uint64_t random;
 	bool forced_back;
+	bool short_of_cpu;
 	bool begun;
 };
 
@@ -415,6 +417,8 @@ int umem_reclaim_look(struct umem_reclaim *reclaim,
 	if (r == 0) {
 		umem_reclaim_sum_decided(reclaim->targets, reclaim->n_targets, &allowed,
 			&report->sum);
+		if (reclaim->short_of_cpu && report->sum.decision == UMEM_RECLAIM_GROW)
+			report->sum.reason = "limited: CPU time";
 		r = show_targets(reclaim);
 	}
 	if (r != 0)
@@ -428,6 +432,20 @@ int umem_reclaim_look(struct umem_reclaim *reclaim,
 	return outcome(reclaim, found, note);
 }
 
+/*
+ * Is what an interval may take of a processor used up? A little is left for the look at
+ * its end, which counts as well. So the share is held as it is spent: the limit that
+ * looks back (lib/policy/limits.h) would let one interval take too much and the next
+ * nothing.
+ */
+static bool cpu_is_used_up(const struct umem_reclaim *reclaim)
+{
+	double most = (double)reclaim->options.limits.cpu_max_ppm / 1e6 *
+		(double)reclaim->options.interval_ns;
+
+	return most > 0 && (double)umem_reclaim_machine_cpu(&reclaim->machine) > most * 0.9;
+}
+
 int umem_reclaim_work(struct umem_reclaim *reclaim, uint64_t max_bytes, bool *ret_more)
 {
 	uint64_t now_ns = now(reclaim), left = max_bytes;
@@ -436,7 +454,8 @@ int umem_reclaim_work(struct umem_reclaim *reclaim, uint64_t max_bytes, bool *re
 		*ret_more = false;
 		return 0;
 	}
-	while (reclaim->turn < reclaim->n_targets && left > 0) {
+	reclaim->short_of_cpu = cpu_is_used_up(reclaim);
+	while (reclaim->turn < reclaim->n_targets && left > 0 && !reclaim->short_of_cpu) {
 		struct umem_reclaim_target *t = reclaim->targets[reclaim->turn];
 		struct umem_note why = { 0 };
 		uint64_t bytes = 0;
@@ -452,7 +471,7 @@ int umem_reclaim_work(struct umem_reclaim *reclaim, uint64_t max_bytes, bool *re
 	}
 	/* An area may come and go between two looks; what it holds of ours went there now. */
 	reclaim->forced_back |= umem_reclaim_swap_went_away(&reclaim->machine);
-	*ret_more = reclaim->turn < reclaim->n_targets;
+	*ret_more = reclaim->turn < reclaim->n_targets && !reclaim->short_of_cpu;
 	return 0;
 }
 
@@ -472,6 +491,7 @@ int umem_reclaim_new(const struct umem_reclaim_options *options,
 {
 	UMEM_CLEANUP(umem_reclaim_freep) struct umem_reclaim *reclaim =
 		calloc(1, sizeof(*reclaim));
+	struct umem_limits_conf limits;
 	int r;
 
 	if (!reclaim)
@@ -479,7 +499,9 @@ int umem_reclaim_new(const struct umem_reclaim_options *options,
 	reclaim->options = *options;
 	reclaim->options.limits.pressure_max_ppm = options->pressure_max_ppm;
 	reclaim->random = options->seed;
-	umem_limits_init(&reclaim->limits, &reclaim->options.limits);
+	limits = reclaim->options.limits;
+	limits.cpu_max_ppm *= 2;
+	umem_limits_init(&reclaim->limits, &limits);
 	r = check_options(options, note);
 	if (r == 0)
 		r = umem_reclaim_finder_init(&reclaim->finder, &reclaim->options, note);

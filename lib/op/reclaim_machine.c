@@ -37,6 +37,11 @@ static uint64_t cpu_ns(void)
 		((uint64_t)use.ru_utime.tv_usec + (uint64_t)use.ru_stime.tv_usec) * 1000u;
 }
 
+uint64_t umem_reclaim_machine_cpu(const struct umem_reclaim_machine *m)
+{
+	return cpu_ns() - m->cpu_ns;
+}
+
 bool umem_reclaim_swap_went_away(struct umem_reclaim_machine *m)
 {
 	struct umem_swap_areas areas = { 0 };

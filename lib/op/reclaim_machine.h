@@ -38,6 +38,9 @@ int umem_reclaim_machine_check(struct umem_reclaim_machine *machine,
 /** umem_reclaim_machine_deinit - free what it owns. */
 void umem_reclaim_machine_deinit(struct umem_reclaim_machine *machine);
 
+/** umem_reclaim_machine_cpu - processor time that we took since the last look, in ns. */
+uint64_t umem_reclaim_machine_cpu(const struct umem_reclaim_machine *machine);
+
 /** umem_reclaim_swap_went_away - look at swap anew: is an area gone that was there? */
 bool umem_reclaim_swap_went_away(struct umem_reclaim_machine *machine);
 
