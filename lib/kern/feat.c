@@ -96,9 +96,15 @@ static const struct row rows[UMEM_N_FEATS] = {
 		"/sys/kernel/mm/transparent_hugepage/enabled: madvise", thp),
 	ROW(KSM, "ksm", "merging of equal pages (makes them dirty once)", "CONFIG_KSM", ksm),
 	ROW(PSI, "psi", "reclaim that listens to memory pressure", "CONFIG_PSI, psi=1", psi),
-	ROW(DAMON, "damon", "access patterns by sampling", "CONFIG_DAMON_SYSFS", damon),
-	ROW(PAGE_IDLE, "page_idle", "idle pages by the kernel's own bits",
+	ROW(DAMON, "damon",
+		"access patterns by sampling (not used: its controls have one owner; "
+		"while it runs, page_idle is not used either)",
+		"CONFIG_DAMON_SYSFS", damon),
+	ROW(PAGE_IDLE, "page_idle", "reclaim by the age of reads as well as of writes",
 		"CONFIG_IDLE_PAGE_TRACKING, CAP_SYS_ADMIN", page_idle),
+	ROW(SCAN_ACCESSED, "scan_accessed",
+		"the same, without frame numbers (not used: PAGE_IS_ACCESSED is not settled)",
+		"a kernel to come, with userfaultfd read-write protection", scan_accessed),
 	ROW(ZRAM, "zram", "a compressed swap device", "CONFIG_ZRAM or modprobe zram", zram),
 	ROW(SWAP, "swap", "anything to page out to", "swapon", swap),
 };

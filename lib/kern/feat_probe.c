@@ -121,14 +121,6 @@ int umem_scratch_arm(struct umem_scratch *s, size_t *ret_pages)
 	return err;
 }
 
-/* Missing is what the kernel answers, unknown what our own limits do. */
-static int missing(int err, char *detail)
-{
-	int result = err == -EMFILE || err == -ENFILE || err == -ENOMEM ? err : 0;
-
-	return umem_probe_say(detail, result, "%s", strerrordesc_np(-err));
-}
-
 static int anon_watched(struct umem_scratch *s, size_t n_pages, int open_flags, bool touch)
 {
 	int err = umem_scratch_map(s, n_pages * PAGE, PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1);

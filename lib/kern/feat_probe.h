@@ -9,11 +9,13 @@
 #ifndef UMEM_KERN_FEAT_PROBE_H
 #define UMEM_KERN_FEAT_PROBE_H
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -77,6 +79,17 @@ int umem_scratch_arm(struct umem_scratch *s, size_t *ret_pages);
 /** umem_probe_say - the detail line. Return: @result, to be returned on. */
 int umem_probe_say(char *detail, int result, const char *fmt, ...) UMEM_PRINTF(3, 4);
 
+/*
+ * The answer of a probe whose call failed: no such call, option or right is "missing";
+ * our own limits are "unknown".
+ */
+static inline int missing(int err, char *detail)
+{
+	int result = err == -EMFILE || err == -ENFILE || err == -ENOMEM || err == -EAGAIN ? err : 0;
+
+	return umem_probe_say(detail, result, "%s", strerrordesc_np(-err));
+}
+
 int umem_probe_userfaultfd(char *detail);
 int umem_probe_wp_async(char *detail);
 int umem_probe_user_mode_only(char *detail);
@@ -117,7 +130,12 @@ int umem_probe_ksm(char *detail);
 int umem_probe_psi(char *detail);
 int umem_probe_damon(char *detail);
 int umem_probe_page_idle(char *detail);
+int umem_probe_scan_accessed(char *detail);
 int umem_probe_zram(char *detail);
 int umem_probe_swap(char *detail);
+
+/* The same of what stands in for /sys; NULL is /sys. */
+int umem_probe_damon_at(const char *sys, char *detail);
+int umem_probe_page_idle_at(const char *sys, char *detail);
 
 #endif

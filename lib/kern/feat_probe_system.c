@@ -24,14 +24,6 @@
 
 #define PAGE ((size_t)sysconf(_SC_PAGESIZE))
 
-/* No such call, option or right is "missing"; our own limits are "unknown". */
-static int missing(int err, char *detail)
-{
-	int result = err == -EMFILE || err == -ENFILE || err == -ENOMEM || err == -EAGAIN ? err : 0;
-
-	return umem_probe_say(detail, result, "%s", strerrordesc_np(-err));
-}
-
 int umem_probe_pidfd_getfd(char *detail)
 {
 	UMEM_FD int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -384,34 +376,12 @@ int umem_probe_ksm(char *detail)
 		err ? "state not readable" : run[0] == '1' ? "running" : "not running");
 }
 
-static int readable(const char *path, char *detail)
-{
-	UMEM_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	return fd < 0 ? missing(-errno, detail) : 1;
-}
-
 int umem_probe_psi(char *detail)
 {
 	char line[96] = "";
 	int err = read_word("/proc/pressure/memory", line, sizeof(line));
 
 	return err ? missing(err, detail) : umem_probe_say(detail, 1, "%s", line);
-}
-
-int umem_probe_damon(char *detail)
-{
-	char text[96] = "";
-	int err = read_word("/sys/kernel/mm/damon/admin/kdamonds/nr_kdamonds", text, sizeof(text));
-
-	if (err)
-		return missing(err, detail);
-	return umem_probe_say(detail, 1, "%s running here already", text);
-}
-
-int umem_probe_page_idle(char *detail)
-{
-	return readable("/sys/kernel/mm/page_idle/bitmap", detail);
 }
 
 /* Only looked for: reading hot_add would make a device. */

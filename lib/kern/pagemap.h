@@ -72,6 +72,8 @@ int umem_pagemap_scan(int fd, struct umem_scan *scan, struct page_region *vec,
 #define UMEM_PM_UFFD_WP   (1ull << 57)
 #define UMEM_PM_EXCLUSIVE (1ull << 56)
 #define UMEM_PM_SOFT_DIRTY (1ull << 55)
+/** UMEM_PM_PFN_MASK - frame number of a present page; 0 to readers without CAP_SYS_ADMIN. */
+#define UMEM_PM_PFN_MASK ((1ull << 55) - 1)
 /** UMEM_PM_MARKER_TYPE - the swap type of a mark, which is no swap (MAX_SWAPFILES_SHIFT is 5). */
 #define UMEM_PM_MARKER_TYPE 31u
 /** UMEM_PM_SWAP_TYPE - swap type of a swapped word; 0 to readers without CAP_SYS_ADMIN. */
