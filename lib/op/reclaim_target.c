@@ -49,6 +49,7 @@ struct umem_reclaim_target *umem_reclaim_target_free(struct umem_reclaim_target 
 {
 	if (!t)
 		return NULL;
+	umem_accessed_free(t->accessed);
 	umem_watch_free(t->watch);
 	umem_target_free(t->watched);
 	umem_residency_free(t->map);
@@ -160,7 +161,10 @@ int umem_reclaim_target_new(int pid, const struct umem_reclaim_options *options,
 		r = claim(t, note);
 	if (r == 0 && !options->dry_run)
 		r = check_may(t, note);
-	if (r == 0 && options->policy == UMEM_POLICY_AGE)
+	/* Reads and writes where the kernel tells of both, else the target has to be attached to. */
+	if (r == 0 && umem_accessed_open(t->target, NULL, &t->accessed, NULL) != 0)
+		t->accessed = NULL;
+	if (r == 0 && options->policy == UMEM_POLICY_AGE && !t->accessed)
 		r = watch(t, &attach, note);
 	if (r == 0)
 		r = umem_residency_new(t->target, NULL, &t->map, note);
@@ -232,17 +236,30 @@ static int add_used(void *user, uint64_t start, uint64_t end, enum umem_why why)
 	return umem_pageset_add(user, start, end);
 }
 
-/* What was written since the last look. A watch that ended says nothing any more. */
+/* What was accessed since the last look, or written, by what there is. */
 static int find_used(struct umem_reclaim_target *t, struct umem_note *note)
 {
+	struct umem_accessed_count count;
 	const struct umem_round *round;
 	int r;
 
 	umem_pageset_clear(&t->used);
+	/* What cannot be told counts as accessed. */
+	if (t->accessed)
+		return umem_accessed_collect(t->accessed,
+			umem_residency_pages(t->map, UMEM_STATE_RESIDENT), &t->used, &count);
 	if (!t->watch)
 		return 0;
 	r = umem_watch_collect(t->watch, &round, note);
 	return r == 0 ? umem_watch_each(t->watch, add_used, &t->used) : r;
+}
+
+/* What "used" knows. */
+static enum umem_use_source source_of(const struct umem_reclaim_target *t)
+{
+	if (t->accessed)
+		return UMEM_USE_ACCESSES;
+	return t->watch ? UMEM_USE_WRITES : UMEM_USE_UNKNOWN;
 }
 
 /* What is counted of each slice. */
@@ -271,7 +288,7 @@ static int note_slices(struct umem_reclaim_target *t, const uint32_t *at_risk)
 			.at_risk = at_risk[i],
 			.returned = counts[TALLY_RETURNED * n + i],
 			.used = counts[TALLY_USED * n + i],
-			.source = t->watch ? UMEM_USE_WRITES : UMEM_USE_UNKNOWN,
+			.source = source_of(t),
 		};
 
 		umem_slice_note(&t->slices.v[i], &seen, t->dt_ns);
@@ -376,7 +393,7 @@ static void count_part(void *arg, uint64_t start, uint64_t n_pages,
 		.out = umem_count_range(&t->out, start, end),
 		.returned = umem_count_range(&t->returned, start, end),
 		.used = umem_count_range(&t->used, start, end),
-		.source = t->watch ? UMEM_USE_WRITES : UMEM_USE_UNKNOWN,
+		.source = source_of(t),
 	};
 	ret_seen->at_risk = ret_seen->out + ret_seen->returned;
 }

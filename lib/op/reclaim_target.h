@@ -11,6 +11,7 @@
 #include "lib/op/reclaim.h"
 #include "lib/policy/pressure.h"
 #include "lib/policy/thrash.h"
+#include "lib/track/accessed.h"
 
 #include <umemd/track.h>
 
@@ -20,6 +21,7 @@
  * @start_ticks: with the pid, its identity.
  * @claim: descriptor that keeps others from reclaiming here.
  * @target, @map: for looking and putting out.
+ * @accessed: tells what was read or written, where the kernel can; else NULL.
  * @watched, @watch: for the age of writes; NULL when nothing watches.
  * @can_go: addresses of memory that can be reclaimed at all.
  * @any_shared: some of it is shared.
@@ -42,6 +44,7 @@ struct umem_reclaim_target {
 	int claim;
 	struct umem_target *target;
 	struct umem_residency *map;
+	struct umem_accessed *accessed;
 	struct umem_target *watched;
 	struct umem_watch *watch;
 	struct umem_ranges can_go;
