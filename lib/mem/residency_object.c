@@ -128,8 +128,8 @@ int umem_object_open_consume(int fd, const char *method, unsigned without,
 	struct umem_object_view *ret_view)
 {
 	struct umem_object_view view = { .fd = fd, .uffd = -1 };
-	struct statfs fs;
-	struct stat st;
+	struct statfs fs = { 0 };
+	struct stat st = { 0 };
 	int r;
 
 	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
@@ -280,10 +280,7 @@ static int ask_runs(struct umem_object_view *view, struct jumble *jumble, size_t
 	return r != 0 ? r : umem_walk_end(&walk);
 }
 
-/*
- * Find the state of each page of a step by runs.
- * Return: 0, UMEM_AGAIN: mincore(2) is mute; -errno.
- */
+/* Find the state of each page of a step by runs. Return: UMEM_AGAIN: not by mincore(2). */
 static int sort_out(struct umem_object_view *view, uint64_t start, uint64_t end,
 	const struct umem_cachestat *stat, struct jumble *jumble)
 {

@@ -33,7 +33,8 @@
  * moved is an empty word there, which only the scan calls swapped.
  *
  * The page of zeros is no file's and not exclusive in its word. The huge page of
- * zeros is called a file's (Linux 6.18), also in memory that has no file.
+ * zeros is called a file's (Linux 6.18), also in memory that has no file; a scan
+ * passes it for any huge page before Linux 6.16, and then words are read of those.
  */
 #include "lib/mem/residency_table.h"
 
@@ -46,6 +47,7 @@
 #include "lib/base/fd.h"
 #include "lib/kern/kpage.h"
 #include "lib/mem/pageset.h"
+#include "lib/mem/residency_zero.h"
 
 /*
  * The kernel collects ranges 512 at a time. A call that fills more than one such
@@ -237,6 +239,19 @@ static bool needs_words(const struct page_region *range)
 		PAGE_IS_SWAPPED;
 }
 
+/* Can it be the huge page of zeros, and the scan does not tell? */
+static bool may_be_zero(struct umem_table *table, const struct page_region *range)
+{
+	const uint64_t huge = PAGE_IS_PRESENT | PAGE_IS_HUGE;
+
+	if (!table->anonymous || (range->categories & (huge | PAGE_IS_PFNZERO)) != huge)
+		return false;
+	if (table->huge_zero == UMEM_HUGE_ZERO_UNKNOWN)
+		table->huge_zero = umem_zero_scan_tells() ? UMEM_HUGE_ZERO_TOLD :
+							    UMEM_HUGE_ZERO_HIDDEN;
+	return table->huge_zero == UMEM_HUGE_ZERO_HIDDEN;
+}
+
 /* Where reading words for the range @i of @n, and for swapped ones close behind it, ends. */
 static uint64_t words_end(const struct umem_table *table, size_t i, size_t n)
 {
@@ -260,7 +275,7 @@ static int scanned(struct umem_table *table, size_t i, size_t n, umem_table_each
 
 	if (range->categories & PAGE_IS_GUARD)
 		return each(user, range->start, range->end, UMEM_ENTRY_GUARD);
-	if (!needs_words(range))
+	if (!needs_words(range) && !may_be_zero(table, range))
 		return each(user, range->start, range->end,
 			range->categories & PAGE_IS_PFNZERO ? UMEM_ENTRY_ZERO :
 							      UMEM_ENTRY_PRESENT);
@@ -328,7 +343,8 @@ static int scan_piece(struct umem_table *table, uint64_t start, uint64_t end,
 	*ret_mix = (struct mix){ .pages = (end - start) >> UMEM_PAGE_SHIFT };
 	while (scan.at < end) {
 		scan.any = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | table->guard;
-		scan.wanted = scan.any | PAGE_IS_PFNZERO;
+		scan.wanted = scan.any | PAGE_IS_PFNZERO |
+			(table->anonymous ? PAGE_IS_HUGE : 0);
 		r = umem_pagemap_scan(table->pagemap_fd, &scan, table->vec, table->n_vec, &n);
 		if (r == -EINVAL && table->guard) {
 			/* Before 6.15; a guard then is a mark like others. */

@@ -35,6 +35,13 @@ enum umem_entry {
 	UMEM_ENTRY_UNMARKED,
 };
 
+/** enum umem_huge_zero - does the scan tell the huge page of zeros? Words do. */
+enum umem_huge_zero {
+	UMEM_HUGE_ZERO_UNKNOWN,
+	UMEM_HUGE_ZERO_TOLD,
+	UMEM_HUGE_ZERO_HIDDEN,
+};
+
 /**
  * struct umem_table - a reader of page tables.
  * @pagemap_fd: of umem_pagemap_open(); the caller's.
@@ -44,6 +51,7 @@ enum umem_entry {
  * @anonymous: what is read is anonymous memory; set by the caller, like the next.
  * @pool: huge pages of the pool.
  * @zero_blind: a page of zeros may have been taken for a page; the caller clears it.
+ * @huge_zero: found out when a huge page is seen that could be it.
  * @guard: PAGE_IS_GUARD, or 0 where the kernel does not know it.
  * @vec, @n_vec: scratch for ranges.
  * @words, @n_words: scratch for words; they are those of the pages from
@@ -57,6 +65,7 @@ struct umem_table {
 	bool anonymous;
 	bool pool;
 	bool zero_blind;
+	enum umem_huge_zero huge_zero;
 	uint64_t guard;
 	struct page_region *vec;
 	size_t n_vec;

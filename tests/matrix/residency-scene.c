@@ -2,6 +2,7 @@
 /* Scenes for residency maps. */
 #include "tests/matrix/residency-scene.h"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <umemd/target.h>
@@ -10,6 +11,7 @@
 
 const char *const scene_methods[] = { NULL, "scan", "words", "smaps", "cachestat", "halving",
 	"extents", "continue" };
+const char *const scene_blind = "-swap_type_visible";
 const size_t scene_n_methods = sizeof(scene_methods) / sizeof(scene_methods[0]);
 
 static void run(int command, int reply, char *(*act)(char command))
@@ -135,6 +137,25 @@ void scene_check(pid_t pid, const char *method, const void *at, size_t len,
 		answer.method, (unsigned long long)answer.pages[0],
 		(unsigned long long)answer.pages[1], (unsigned long long)answer.pages[2],
 		(unsigned long long)answer.pages[3], (unsigned long long)answer.pages[4]);
+}
+
+char *scene_stay(char *at, size_t len)
+{
+	T_SYS(mlock2(at, len, MLOCK_ONFAULT));
+	return at;
+}
+
+void scene_check_all(const struct scene *scene, size_t len, enum umem_state state,
+	const char *what)
+{
+	uint64_t faults = scene_faults(scene->pid);
+	struct scene_answer answer;
+
+	for (size_t i = 0; i < scene_n_methods; i++)
+		scene_check(scene->pid, scene_methods[i], scene->at, len, state, what);
+	answer = scene_ask(scene->pid, NULL, scene_blind, scene->at, len);
+	T_CHECK(!answer.exact || answer.pages[state] == len / PAGE, "(%s)", what);
+	T_CHECK(scene_faults(scene->pid) == faults, "(%s)", what);
 }
 
 uint64_t scene_faults(pid_t pid)

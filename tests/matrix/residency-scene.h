@@ -17,6 +17,9 @@
 extern const char *const scene_methods[];
 extern const size_t scene_n_methods;
 
+/** scene_blind - features as an unprivileged process has them. */
+extern const char *const scene_blind;
+
 /**
  * struct scene - a child.
  * @pid: its id.
@@ -66,6 +69,16 @@ struct scene_answer scene_ask(pid_t pid, const char *method, const char *feature
  */
 void scene_check(pid_t pid, const char *method, const void *at, size_t len,
 	enum umem_state state, const char *what);
+
+/** scene_check_all - the same by every method, and blind; the child must not notice. */
+void scene_check_all(const struct scene *scene, size_t len, enum umem_state state,
+	const char *what);
+
+/**
+ * scene_stay - lock what is there of [@at, @at + @len): the machine itself may put out
+ * what is idle. What is not there is not brought in. Return: @at.
+ */
+char *scene_stay(char *at, size_t len);
 
 /** scene_faults - faults of a process so far, minor and major. */
 uint64_t scene_faults(pid_t pid);

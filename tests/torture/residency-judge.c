@@ -240,6 +240,29 @@ static size_t random_ranges(struct cast *c, struct umem_range ranges[4])
 	return n;
 }
 
+static bool complain_of_footprint(struct cast *c, unsigned who, size_t way,
+	const struct cast_footprint *before, const struct cast_footprint *after)
+{
+	for (unsigned i = 0; i < N_ACTORS; i++)
+		if (before->major[i] != after->major[i] || before->minor[i] != after->minor[i] ||
+			before->pte_kb[i] != after->pte_kb[i])
+			return complain(c, who, way, "faults of actor %u: %llu+%llu became "
+				"%llu+%llu, page tables %llu %llu kB", i,
+				(unsigned long long)before->major[i],
+				(unsigned long long)before->minor[i],
+				(unsigned long long)after->major[i],
+				(unsigned long long)after->minor[i],
+				(unsigned long long)before->pte_kb[i],
+				(unsigned long long)after->pte_kb[i]);
+	if (before->huge_free != after->huge_free || before->huge_reserved != after->huge_reserved)
+		return complain(c, who, way, "huge pages %llu-%llu became %llu-%llu",
+			(unsigned long long)before->huge_free,
+			(unsigned long long)before->huge_reserved,
+			(unsigned long long)after->huge_free,
+			(unsigned long long)after->huge_reserved);
+	return complain(c, who, way, "pages do not come to rest");
+}
+
 static bool judge_way(struct cast *c, unsigned who, size_t way, struct cast_truth truth[2],
 	unsigned *now)
 {
@@ -268,23 +291,7 @@ static bool judge_way(struct cast *c, unsigned who, size_t way, struct cast_trut
 		c->tally.again++;
 		t_msleep((unsigned)attempt * 4);
 	}
-	for (unsigned i = 0; i < N_ACTORS; i++)
-		if (before.major[i] != after.major[i] || before.minor[i] != after.minor[i] ||
-			before.pte_kb[i] != after.pte_kb[i])
-			return complain(c, who, way, "faults %llu+%llu became %llu+%llu, page "
-				"tables %llu %llu kB", (unsigned long long)before.major[i],
-				(unsigned long long)before.minor[i],
-				(unsigned long long)after.major[i],
-				(unsigned long long)after.minor[i],
-				(unsigned long long)before.pte_kb[i],
-				(unsigned long long)after.pte_kb[i]);
-	if (before.huge_free != after.huge_free || before.huge_reserved != after.huge_reserved)
-		return complain(c, who, way, "huge pages %llu-%llu became %llu-%llu",
-			(unsigned long long)before.huge_free,
-			(unsigned long long)before.huge_reserved,
-			(unsigned long long)after.huge_free,
-			(unsigned long long)after.huge_reserved);
-	return complain(c, who, way, "pages do not come to rest");
+	return complain_of_footprint(c, who, way, &before, &after);
 }
 
 bool cast_judge(struct cast *c)

@@ -5,9 +5,11 @@
  */
 #include "lib/mem/residency_table.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "lib/base/attr.h"
 #include "lib/base/fd.h"
 #include "lib/kern/kpage.h"
 #include "tests/lib/harness.h"
@@ -121,8 +123,58 @@ static void guards_without_bit(void)
 	umem_table_deinit(&table);
 }
 
+/* Bytes by entry. */
+static int add(void *user, uint64_t start, uint64_t end, enum umem_entry entry)
+{
+	uint64_t *bytes = user;
+
+	bytes[entry] += end - start;
+	return 0;
+}
+
+/*
+ * Huge pages, one of them of zeros, by scans that are believed to tell it and by
+ * scans that are not.
+ */
+static void huge_zero(void)
+{
+	const size_t huge = 2ul << 20;
+	char *map = mmap(NULL, 4 * huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		0);
+	char *at = (char *)umem_align_up((uintptr_t)map, huge);
+	struct umem_table table;
+	int fd = -1;
+
+	T_CHECK(map != MAP_FAILED);
+	madvise(at, 3 * huge, MADV_HUGEPAGE);
+	at[0] = 1;
+	(void)*(volatile char *)(at + huge);
+	T_OK(umem_pagemap_open(getpid(), &fd));
+	T_OK(umem_table_init(&table, fd, false));
+	table.anonymous = true;
+	for (int i = 0; i < 2; i++) {
+		uint64_t bytes[UMEM_ENTRY_UNMARKED + 1] = { 0 };
+		int r = umem_table_scan(&table, (uintptr_t)at, (uintptr_t)at + 3 * huge, add,
+			bytes);
+
+		if (r == -ENOTTY)
+			break;
+		T_OK(r);
+		/* Without huge pages it is a small one. */
+		T_CHECK(table.zero_blind || bytes[UMEM_ENTRY_ZERO] == huge ||
+			bytes[UMEM_ENTRY_ZERO] == 4096, "%llu",
+			(unsigned long long)bytes[UMEM_ENTRY_ZERO]);
+		T_CHECK(bytes[UMEM_ENTRY_PRESENT] <= huge);
+		table.huge_zero = UMEM_HUGE_ZERO_HIDDEN;
+	}
+	umem_table_deinit(&table);
+	close(fd);
+	munmap(map, 4 * huge);
+}
+
 int main(void)
 {
+	huge_zero();
 	all_words();
 	blindness();
 	guards_without_bit();
