@@ -88,7 +88,7 @@ struct umem_probe_conf {
 		.grow = 4,                      \
 		.bound_max_ppm = 50000,         \
 		.confidence_ppm = 950000,       \
-		.first_ns = 25000000000u,       \
+		.first_ns = 60000000000u,       \
 		.step_ns = 10000000000u,        \
 		.watch_ns = 40000000000u,       \
 		.hold_ns = 60000000000u,        \
