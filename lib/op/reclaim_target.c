@@ -161,7 +161,7 @@ int umem_reclaim_target_new(int pid, const struct umem_reclaim_options *options,
 		r = claim(t, note);
 	if (r == 0 && !options->dry_run)
 		r = check_may(t, note);
-	/* Reads and writes where the kernel tells of both, else the target has to be attached to. */
+	/* Reads and writes, where the kernel tells of both; else it has to be attached to. */
 	if (r == 0 && umem_accessed_open(t->target, NULL, &t->accessed, NULL) != 0)
 		t->accessed = NULL;
 	if (r == 0 && options->policy == UMEM_POLICY_AGE && !t->accessed)
