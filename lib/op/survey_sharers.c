@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/mem/mappers.h"
 
@@ -55,6 +56,13 @@ static int by_pid(const void *a, const void *b)
 	return (x->pid > y->pid) - (x->pid < y->pid);
 }
 
+/* A map of residency keeps what it looked at mapped; that is no sharer. */
+static bool is_us(void *user, int pid)
+{
+	(void)user;
+	return pid == getpid();
+}
+
 int umem_survey_sharers_find(const struct umem_target *target,
 	struct umem_survey_sharers *sharers)
 {
@@ -63,7 +71,7 @@ int umem_survey_sharers_find(const struct umem_target *target,
 	int r = umem_mappers_begin(&mappers, target, NULL);
 
 	while (r == 0) {
-		r = umem_mappers_next(&mappers, NULL, NULL, &mapper);
+		r = umem_mappers_next(&mappers, is_us, NULL, &mapper);
 		if (r <= 0)
 			break;
 		r = add(sharers, mapper);
