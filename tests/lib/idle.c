@@ -145,7 +145,8 @@ static bool still_there(uint64_t pfn, uint64_t at)
 	       (word & UMEM_PM_PRESENT) && (word & UMEM_PM_PFN_MASK) == pfn;
 }
 
-static uint64_t content(uint64_t pfn, uint64_t at)
+/* Any byte there is, also one that a sanitizer guards. */
+__attribute__((no_sanitize("address"))) static uint64_t content(uint64_t pfn, uint64_t at)
 {
 	uint64_t n = flags_of(pfn) & UMEM_KPF(COMPOUND_HEAD) ? LARGE : 1, sum = 0;
 
