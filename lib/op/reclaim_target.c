@@ -161,8 +161,12 @@ int umem_reclaim_target_new(int pid, const struct umem_reclaim_options *options,
 		r = claim(t, note);
 	if (r == 0 && !options->dry_run)
 		r = check_may(t, note);
-	/* Reads and writes, where the kernel tells of both; else it has to be attached to. */
-	if (r == 0 && umem_accessed_open(t->target, NULL, &t->accessed, NULL) != 0)
+	/*
+	 * Reads and writes, where the kernel tells of both; else it has to be attached to. A
+	 * look costs some 100 ns a page, which the other policies do without.
+	 */
+	if (r == 0 && options->policy == UMEM_POLICY_AGE &&
+		umem_accessed_open(t->target, NULL, &t->accessed, NULL) != 0)
 		t->accessed = NULL;
 	if (r == 0 && options->policy == UMEM_POLICY_AGE && !t->accessed)
 		r = watch(t, &attach, note);
@@ -244,10 +248,13 @@ static int find_used(struct umem_reclaim_target *t, struct umem_note *note)
 	int r;
 
 	umem_pageset_clear(&t->used);
-	/* What cannot be told counts as accessed. */
-	if (t->accessed)
-		return umem_accessed_collect(t->accessed,
+	/* What cannot be told counts as accessed; when nothing can, nothing is said. */
+	if (t->accessed) {
+		r = umem_accessed_collect(t->accessed,
 			umem_residency_pages(t->map, UMEM_STATE_RESIDENT), &t->used, &count);
+		t->blind = r == 0 && (count.disturbed || count.idle + count.accessed == 0);
+		return r;
+	}
 	if (!t->watch)
 		return 0;
 	r = umem_watch_collect(t->watch, &round, note);
@@ -258,7 +265,7 @@ static int find_used(struct umem_reclaim_target *t, struct umem_note *note)
 static enum umem_use_source source_of(const struct umem_reclaim_target *t)
 {
 	if (t->accessed)
-		return UMEM_USE_ACCESSES;
+		return t->blind ? UMEM_USE_UNKNOWN : UMEM_USE_ACCESSES;
 	return t->watch ? UMEM_USE_WRITES : UMEM_USE_UNKNOWN;
 }
 

@@ -22,6 +22,7 @@
  * @claim: descriptor that keeps others from reclaiming here.
  * @target, @map: for looking and putting out.
  * @accessed: tells what was read or written, where the kernel can; else NULL.
+ * @blind: it could tell nothing of the last interval.
  * @watched, @watch: for the age of writes; NULL when nothing watches.
  * @can_go: addresses of memory that can be reclaimed at all.
  * @any_shared: some of it is shared.
@@ -45,6 +46,7 @@ struct umem_reclaim_target {
 	struct umem_target *target;
 	struct umem_residency *map;
 	struct umem_accessed *accessed;
+	bool blind;
 	struct umem_target *watched;
 	struct umem_watch *watch;
 	struct umem_ranges can_go;
