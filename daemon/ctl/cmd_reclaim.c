@@ -305,7 +305,6 @@ static int run_intervals(struct job *job, struct umem_reclaim *reclaim, struct u
 			return r;
 		/* One more look, so that the end of it is told, too. */
 		last = r == WAKE_END;
-		r = 0;
 	}
 	if (reclaim_print_done(&job->total, report, job->ctl->json) < 0)
 		return -EIO;

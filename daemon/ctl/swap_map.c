@@ -278,9 +278,9 @@ static int add_run(void *user, uint64_t start, uint64_t end, enum umem_state sta
 	while (start < end && r == 0) {
 		uint64_t take = umem_min_u64(end - start, p->cell_bytes - p->filled);
 
-		if (p->filled == 0 && take == p->cell_bytes) {
+		if (p->filled == 0 && take > 0 && take == p->cell_bytes) {
 			uint64_t alike[UMEM_N_STATES] = { 0 };
-			uint64_t n = (end - start) / p->cell_bytes;
+			uint64_t n = (end - start) / take;
 
 			alike[state] = 1;
 			r = put_cells(p, shade_of(alike), n, start);
