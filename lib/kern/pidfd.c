@@ -13,7 +13,9 @@
 #include "lib/base/cursor.h"
 #include "lib/base/fd.h"
 
-/* include/linux/sched.h: the flags word of /proc/PID/stat shows it. */
+/* include/linux/sched.h: the flags word of /proc/PID/stat shows them. */
+#define IO_WORKER_FLAG     0x00000010u
+#define USER_WORKER_FLAG   0x00004000u
 #define KERNEL_THREAD_FLAG 0x00200000u
 
 /* A stat file is one line of 52 numbers and a name of at most 64 bytes. */
@@ -65,11 +67,16 @@ int umem_pidfd_madvise(int pidfd, const struct iovec *iov, size_t n_iov, int adv
 /* The fields of a stat line behind the name, by the numbers of proc(5). */
 enum {
 	FIELD_STATE = 3,
+	FIELD_PPID = 4,
+	FIELD_PGRP = 5,
+	FIELD_SID = 6,
 	FIELD_FLAGS = 9,
 	FIELD_MIN_FLT = 10,
 	FIELD_MAJ_FLT = 12,
 	FIELD_UTIME = 14,
 	FIELD_STIME = 15,
+	FIELD_CUTIME = 16,
+	FIELD_CSTIME = 17,
 	FIELD_START_TIME = 22,
 	FIELD_PROCESSOR = 39,
 };
@@ -77,6 +84,17 @@ enum {
 static bool whole_number(struct umem_cursor word, uint64_t *ret_value)
 {
 	return umem_cursor_dec(&word, ret_value) && umem_cursor_left(&word) == 0;
+}
+
+/* An id; -1 of a process that is being reaped counts as none. */
+static bool id_number(struct umem_cursor word, int *ret_id)
+{
+	uint64_t value = 0;
+
+	if (*word.at != '-' && (!whole_number(word, &value) || value > INT32_MAX))
+		return false;
+	*ret_id = (int)value;
+	return true;
 }
 
 /* One field behind the name; false when it is not of the right kind. */
@@ -88,10 +106,18 @@ static bool take_field(int number, struct umem_cursor word, struct umem_proc_sta
 	case FIELD_STATE:
 		stat->state = *word.at;
 		return umem_cursor_left(&word) == 1;
+	case FIELD_PPID:
+		return id_number(word, &stat->ppid);
+	case FIELD_PGRP:
+		return id_number(word, &stat->pgrp);
+	case FIELD_SID:
+		return id_number(word, &stat->sid);
 	case FIELD_FLAGS:
 		if (!whole_number(word, &value))
 			return false;
 		stat->kernel_thread = value & KERNEL_THREAD_FLAG;
+		stat->io_worker = value & IO_WORKER_FLAG;
+		stat->user_worker = value & (IO_WORKER_FLAG | USER_WORKER_FLAG);
 		return true;
 	case FIELD_MIN_FLT:
 		return whole_number(word, &stat->min_flt);
@@ -101,6 +127,10 @@ static bool take_field(int number, struct umem_cursor word, struct umem_proc_sta
 		return whole_number(word, &stat->utime_ticks);
 	case FIELD_STIME:
 		return whole_number(word, &stat->stime_ticks);
+	case FIELD_CUTIME:
+		return whole_number(word, &stat->cutime_ticks);
+	case FIELD_CSTIME:
+		return whole_number(word, &stat->cstime_ticks);
 	case FIELD_START_TIME:
 		return whole_number(word, &stat->start_ticks);
 	case FIELD_PROCESSOR:

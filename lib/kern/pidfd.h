@@ -37,20 +37,31 @@ int umem_pidfd_madvise(int pidfd, const struct iovec *iov, size_t n_iov, int adv
 /**
  * struct umem_proc_stat - what /proc/PID/stat says.
  * @state: its letter.
+ * @ppid, @pgrp, @sid: parent, process group, session; 0 when they are not told.
  * @kernel_thread: PF_KTHREAD is set.
+ * @io_worker, @user_worker: a thread of the kernel within a program, which runs
+ *                           no code of it: of an io_uring, of any kind (6.4).
  * @min_flt, @maj_flt: page faults without and with I/O.
  * @utime_ticks, @stime_ticks: processor time, in clock ticks.
+ * @cutime_ticks, @cstime_ticks: that of children that were waited for.
  * @last_cpu: processor it ran on last.
  * @start_ticks: start time since boot, in clock ticks; with the id, its identity.
  * @comm: its name.
  */
 struct umem_proc_stat {
 	char state;
+	int ppid;
+	int pgrp;
+	int sid;
 	bool kernel_thread;
+	bool io_worker;
+	bool user_worker;
 	uint64_t min_flt;
 	uint64_t maj_flt;
 	uint64_t utime_ticks;
 	uint64_t stime_ticks;
+	uint64_t cutime_ticks;
+	uint64_t cstime_ticks;
 	int last_cpu;
 	uint64_t start_ticks;
 	char comm[64];

@@ -35,7 +35,12 @@ static void names(void **state)
 	assert_int_equal(3, stat.maj_flt);
 	assert_int_equal(5, stat.utime_ticks);
 	assert_int_equal(6, stat.stime_ticks);
-	assert_false(stat.kernel_thread);
+	assert_int_equal(7, stat.cutime_ticks);
+	assert_int_equal(8, stat.cstime_ticks);
+	assert_int_equal(1, stat.ppid);
+	assert_int_equal(2, stat.pgrp);
+	assert_int_equal(3, stat.sid);
+	assert_false(stat.kernel_thread || stat.io_worker || stat.user_worker);
 
 	assert_int_equal(0, parse("42 () R" TAIL, &stat));
 	assert_string_equal("", stat.comm);
@@ -48,6 +53,23 @@ static void names(void **state)
 	assert_int_equal(63, strlen(stat.comm));
 	assert_true(stat.kernel_thread);
 	assert_int_equal(0, stat.last_cpu);
+}
+
+/* A worker of an io_uring, one of another kind, a process that is being reaped. */
+static void workers(void **state)
+{
+	struct umem_proc_stat stat;
+
+	assert_int_equal(0, parse("42 (iou-wrk-7) S 1 2 3 0 -1 4210768 1 2 3 4 5 6 7 8 20 0 1 0 777 9"
+				  " 10 11 12 13 14 15 16 17 18 19 20 0 0 0 17 3 0", &stat));
+	assert_true(stat.io_worker && stat.user_worker && !stat.kernel_thread);
+	assert_int_equal(0, parse("42 (vhost-7) S 1 2 3 0 -1 4210752 1 2 3 4 5 6 7 8 20 0 1 0 777 9"
+				  " 10 11 12 13 14 15 16 17 18 19 20 0 0 0 17 3 0", &stat));
+	assert_true(stat.user_worker && !stat.io_worker);
+	assert_int_equal(0, parse("42 (cat) Z 0 -1 -1 0 -1 4 1 2 3 4 5 6 7 8 20 0 1 0 777 9 10 11 12"
+				  " 13 14 15 16 17 18 19 20 0 0 0 17 3 0", &stat));
+	assert_int_equal(0, stat.pgrp);
+	assert_int_equal(0, stat.sid);
 }
 
 static void refused(void **state)
@@ -134,6 +156,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names),
+		cmocka_unit_test(workers),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(real),
 		cmocka_unit_test(life),
