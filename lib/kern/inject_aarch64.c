@@ -32,8 +32,16 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#include "lib/base/attr.h"
+
 #ifndef NT_ARM_SYSTEM_CALL
 #define NT_ARM_SYSTEM_CALL 0x404
+#endif
+#ifndef NT_ARM_SVE
+#define NT_ARM_SVE 0x405
+#endif
+#ifndef NT_ARM_PAC_MASK
+#define NT_ARM_PAC_MASK 0x406
 #endif
 
 /* PSTATE: single step; the kind of branch, that a landing pad would check. */
@@ -51,6 +59,10 @@ _Static_assert(sizeof(struct user_pt_regs) <= sizeof(uint64_t) * UMEM_INJECT_REG
 const unsigned char umem_inject_insn[] = { 0x01, 0x00, 0x00, 0xd4 };
 const size_t umem_inject_insn_bytes = sizeof(umem_inject_insn);
 const size_t umem_inject_insn_align = 4;
+
+const uint32_t umem_inject_regsets[] = { NT_PRFPREG, NT_ARM_TLS, NT_ARM_SYSTEM_CALL, NT_ARM_SVE,
+	NT_ARM_PAC_MASK };
+const size_t umem_inject_n_regsets = UMEM_ARRAY_LEN(umem_inject_regsets);
 
 static struct user_pt_regs *regs_of(struct umem_inject_regs *regs)
 {

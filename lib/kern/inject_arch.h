@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What injection needs to know of a processor: private to inject*.c.
+ * What injection and freezing need to know of a processor: private to inject*.c
+ * and freeze*.c.
  *
  * One file of inject_<cpu>.c is linked. All functions but the pure ones act on
  * a thread in a ptrace stop of the calling process and return 0 or -errno
@@ -32,6 +33,11 @@ extern const unsigned char umem_inject_insn[];
 /** umem_inject_insn_bytes - how many they are; it is aligned to @umem_inject_insn_align. */
 extern const size_t umem_inject_insn_bytes;
 extern const size_t umem_inject_insn_align;
+
+/** umem_inject_regsets - register sets beside NT_PRSTATUS that a core file has. */
+extern const uint32_t umem_inject_regsets[];
+/** umem_inject_n_regsets - how many they are, not more than 6. */
+extern const size_t umem_inject_n_regsets;
 
 /** umem_inject_regs_read - Return: 0, -ENOTSUP (not a thread of our word size), -errno. */
 int umem_inject_regs_read(int tid, struct umem_inject_regs *ret_regs);

@@ -19,6 +19,8 @@
 #include <sys/uio.h>
 #include <sys/user.h>
 
+#include "lib/base/attr.h"
+
 /* include/linux/errno.h, never seen by programs: restart unless a handler runs. */
 #define ERESTARTNOHAND 514
 
@@ -34,6 +36,9 @@ _Static_assert(sizeof(struct user_regs_struct) <= sizeof(uint64_t) * UMEM_INJECT
 const unsigned char umem_inject_insn[] = { 0x0f, 0x05 };
 const size_t umem_inject_insn_bytes = sizeof(umem_inject_insn);
 const size_t umem_inject_insn_align = 1;
+
+const uint32_t umem_inject_regsets[] = { NT_PRFPREG, NT_X86_XSTATE };
+const size_t umem_inject_n_regsets = UMEM_ARRAY_LEN(umem_inject_regsets);
 
 static struct user_regs_struct *regs_of(struct umem_inject_regs *regs)
 {

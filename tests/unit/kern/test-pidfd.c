@@ -60,14 +60,14 @@ static void workers(void **state)
 {
 	struct umem_proc_stat stat;
 
-	assert_int_equal(0, parse("42 (iou-wrk-7) S 1 2 3 0 -1 4210768 1 2 3 4 5 6 7 8 20 0 1 0 777 9"
-				  " 10 11 12 13 14 15 16 17 18 19 20 0 0 0 17 3 0", &stat));
+	assert_int_equal(0, parse("42 (iou-wrk-7) S 1 2 3 0 -1 4210768 1 2 3 4 5 6 7 8 20 0 1 0"
+				  " 777 9 10 11 12 13 14 15 16 17 18 19 20 0 0 0 17 3 0", &stat));
 	assert_true(stat.io_worker && stat.user_worker && !stat.kernel_thread);
-	assert_int_equal(0, parse("42 (vhost-7) S 1 2 3 0 -1 4210752 1 2 3 4 5 6 7 8 20 0 1 0 777 9"
-				  " 10 11 12 13 14 15 16 17 18 19 20 0 0 0 17 3 0", &stat));
+	assert_int_equal(0, parse("42 (vhost-7) S 1 2 3 0 -1 4210752 1 2 3 4 5 6 7 8 20 0 1 0"
+				  " 777 9 10 11 12 13 14 15 16 17 18 19 20 0 0 0 17 3 0", &stat));
 	assert_true(stat.user_worker && !stat.io_worker);
-	assert_int_equal(0, parse("42 (cat) Z 0 -1 -1 0 -1 4 1 2 3 4 5 6 7 8 20 0 1 0 777 9 10 11 12"
-				  " 13 14 15 16 17 18 19 20 0 0 0 17 3 0", &stat));
+	assert_int_equal(0, parse("42 (cat) Z 0 -1 -1 0 -1 4 1 2 3 4 5 6 7 8 20 0 1 0 777 9 10 11"
+				  " 12 13 14 15 16 17 18 19 20 0 0 0 17 3 0", &stat));
 	assert_int_equal(0, stat.pgrp);
 	assert_int_equal(0, stat.sid);
 }

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Freeze, the tracer: its life, from the first thread seized to the last let go.
+ *
+ * The theory of operation is in freeze.c.
+ */
+#include "lib/kern/freeze_job.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/note.h"
+
+/* How often a wait looks beyond what it waits for. */
+#define TICK_US 1000
+
+static void on_tick(int signo)
+{
+}
+
+static void tick(long us)
+{
+	struct itimerval timer = { { 0, us }, { 0, us } };
+
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+/* A process of its own: what ends the caller's group or terminal does not end it in mid-stop. */
+static void set_up(void)
+{
+	struct sigaction action = { .sa_handler = on_tick };
+	sigset_t set;
+
+	setsid();
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	sigaction(SIGALRM, &action, NULL);
+	sigfillset(&set);
+	sigdelset(&set, SIGALRM);
+	sigprocmask(SIG_SETMASK, &set, NULL);
+}
+
+/* Find all threads, while all run. */
+static int seize_all(struct umem_freeze *f)
+{
+	size_t n_new;
+	int r = 0;
+
+	for (size_t i = 0; i < f->n_targets && r == 0; i++)
+		r = umem_freeze_seize_new(f, i, &n_new);
+	return r;
+}
+
+/* Look for threads that were made before their makers stood. Return: 0, UMEM_AGAIN, else. */
+static int settle(struct umem_freeze *f)
+{
+	bool settled = true;
+	size_t n_new;
+
+	for (size_t i = 0; i < f->n_targets; i++) {
+		int r = umem_freeze_is_settled(f, i);
+
+		if (r == 1)
+			continue;
+		if (r == 0)
+			r = umem_freeze_seize_new(f, i, &n_new);
+		if (r != 0)
+			return r;
+		settled = false;
+	}
+	return settled ? 0 : UMEM_AGAIN;
+}
+
+/* A process none of whose threads lives. */
+static int check_alive(struct umem_freeze *f)
+{
+	for (size_t p = 0; p < f->n_targets; p++) {
+		bool alive = false;
+
+		for (size_t i = 0; i < f->n_slots && !alive; i++)
+			alive = f->slots[i].process == p &&
+				(f->slots[i].state == UMEM_FREEZE_STOPPED ||
+					f->slots[i].state == UMEM_FREEZE_EXCEPT);
+		f->failed = p;
+		if (!alive)
+			return UMEM_GONE;
+	}
+	return 0;
+}
+
+static int stop_all(struct umem_freeze *f)
+{
+	uint64_t begin_ns = umem_now_ns();
+	int r = seize_all(f);
+
+	f->first_ns = umem_now_ns();
+	while (r == 0) {
+		umem_freeze_interrupt(f);
+		r = umem_freeze_collect(f);
+		if (r == 0)
+			r = settle(f);
+		if (r == 0)
+			break;
+		if (r != UMEM_AGAIN)
+			return r;
+		r = 0;
+		if (umem_now_ns() >= f->deadline_ns)
+			return umem_note_set(&f->note, -ETIMEDOUT, 0,
+				"process %d makes threads faster than they can be stopped",
+				f->targets[f->failed].who.pid);
+	}
+	if (r == 0)
+		r = check_alive(f);
+	f->stopped_ns = umem_now_ns();
+	/* A signal stopped one before we asked it to. */
+	for (size_t i = 0; i < f->n_slots && r == 0; i++) {
+		if (f->slots[i].deliver != 0)
+			f->first_ns = begin_ns;
+	}
+	return r;
+}
+
+static void answer(struct umem_freeze *f)
+{
+	atomic_store(&f->answer, UMEM_FREEZE_ANSWER_DONE);
+	syscall(SYS_futex, &f->answer, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+static uint32_t next_request(struct umem_freeze *f)
+{
+	uint32_t request;
+
+	while ((request = atomic_exchange(&f->request, UMEM_FREEZE_REQUEST_NONE)) ==
+		UMEM_FREEZE_REQUEST_NONE)
+		syscall(SYS_futex, &f->request, FUTEX_WAIT, UMEM_FREEZE_REQUEST_NONE, NULL, NULL,
+			0);
+	return request;
+}
+
+int umem_freeze_tracer(struct umem_freeze *f)
+{
+	set_up();
+	if (getppid() != f->owner_pid)
+		return 1;
+	tick(TICK_US);
+	f->result = stop_all(f);
+	tick(0);
+	if (f->result != 0) {
+		umem_freeze_release(f);
+		return 0;
+	}
+	answer(f);
+	while (next_request(f) == UMEM_FREEZE_REQUEST_NOTES) {
+		umem_freeze_read_notes(f);
+		answer(f);
+	}
+	umem_freeze_release(f);
+	f->gone_ns = umem_now_ns();
+	answer(f);
+	return 0;
+}
