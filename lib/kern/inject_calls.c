@@ -109,8 +109,8 @@ static int run_to_call(struct umem_inject_stop *s)
 	}
 }
 
-/* One system call in the thread. Return: 0 and what it returned, else as run_to_call(). */
-static int call(struct umem_inject_stop *s, long nr, const uint64_t args[6], long *ret_value)
+int umem_inject_call(struct umem_inject_stop *s, long nr, const uint64_t args[6],
+	long *ret_value)
 {
 	struct umem_inject_regs regs;
 	bool itself = !s->dirty && umem_inject_enters_itself(s->tid, &s->saved);
@@ -175,7 +175,7 @@ int umem_inject_run_steps(struct umem_inject_stop *s)
 		if (step->arg0_from >= 0)
 			args[0] = (uint64_t)steps[step->arg0_from].ret_value;
 		s->job->stage = UMEM_INJECT_STAGE_CALL;
-		r = call(s, step->nr, args, &step->ret_value);
+		r = umem_inject_call(s, step->nr, args, &step->ret_value);
 		if (r != 0)
 			return r;
 		/* For tests: a wide window with borrowed registers. */
@@ -206,7 +206,7 @@ void umem_inject_undo_steps(struct umem_inject_stop *s)
 				steps[j].ret_value == 0)
 				open = false;
 		}
-		if (open && call(s, SYS_close, args, &ignored) != 0)
+		if (open && umem_inject_call(s, SYS_close, args, &ignored) != 0)
 			return;
 	}
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lib/base/cursor.h"
@@ -28,6 +29,9 @@
 
 /* A status file is about 1.5 KiB; its group list may make it longer. */
 #define STATUS_MAX_BYTES 16384
+
+/* An auxiliary vector has some twenty entries. */
+#define AUXV_MAX 256
 
 /* Looking at more threads than this costs more than a better one saves. */
 #define MAX_LOOKED_AT 256
@@ -139,37 +143,47 @@ static int look_at_thread(int pid, int tid, struct umem_inject_census *census)
 	return 0;
 }
 
-static void closedirp(DIR **dir)
+/* A part of a directory of threads. */
+static int look_at_part(int pid, char *names, long len, struct umem_inject_census *census,
+	size_t *n_seen)
 {
-	if (*dir)
-		closedir(*dir);
+	for (long at = 0; at < len && *n_seen < MAX_LOOKED_AT;) {
+		const struct dirent64 *entry = (const struct dirent64 *)(names + at);
+		uint64_t tid;
+		int r;
+
+		at += entry->d_reclen;
+		if (umem_parse_u64(entry->d_name, &tid) < 0)
+			continue;
+		r = look_at_thread(pid, (int)tid, census);
+		if (r < 0)
+			return r;
+		(*n_seen)++;
+	}
+	return 0;
 }
 
 int umem_inject_census(int pid, struct umem_inject_census *ret_census)
 {
 	struct umem_inject_census census = { .n = 0 };
-	struct dirent *entry;
+	size_t n_seen = 0;
 	char path[40];
 
 	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	UMEM_CLEANUP(closedirp) DIR *dir = opendir(path);
+	UMEM_FD int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (!dir)
+	if (fd < 0)
 		return errno == ENOENT || errno == ESRCH ? UMEM_GONE : -errno;
-	for (size_t n = 0; n < MAX_LOOKED_AT;) {
-		uint64_t tid;
+	while (n_seen < MAX_LOOKED_AT) {
+		_Alignas(8) char names[4096];
+		long len = syscall(SYS_getdents64, fd, names, sizeof(names));
 		int r;
 
-		errno = 0;
-		entry = readdir(dir);
-		if (!entry)
+		if (len <= 0)
 			break;
-		if (umem_parse_u64(entry->d_name, &tid) < 0)
-			continue;
-		r = look_at_thread(pid, (int)tid, &census);
+		r = look_at_part(pid, names, len, &census, &n_seen);
 		if (r < 0)
 			return r;
-		n++;
 	}
 	*ret_census = census;
 	return 0;
@@ -230,19 +244,17 @@ static int search(int mem_fd, uint64_t start, uint64_t end, uint64_t *ret_addr)
 /* Where the kernel says that it mapped the vdso, or 0; it may have been moved since. */
 static uint64_t vdso_hint(int pid, int tid)
 {
-	UMEM_FREE char *text = NULL;
+	Elf64_auxv_t v[AUXV_MAX];
 	char path[64];
-	size_t len;
+	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/auxv", pid, tid);
-	if (umem_read_file(AT_FDCWD, path, 65536, &text, &len) < 0)
-		return 0;
-	for (size_t at = 0; at + sizeof(Elf64_auxv_t) <= len; at += sizeof(Elf64_auxv_t)) {
-		Elf64_auxv_t entry;
+	UMEM_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-		memcpy(&entry, text + at, sizeof(entry));
-		if (entry.a_type == AT_SYSINFO_EHDR)
-			return entry.a_un.a_val;
+	n = fd < 0 ? -1 : read(fd, v, sizeof(v));
+	for (ssize_t i = 0; i < n / (ssize_t)sizeof(v[0]); i++) {
+		if (v[i].a_type == AT_SYSINFO_EHDR)
+			return v[i].a_un.a_val;
 	}
 	return 0;
 }

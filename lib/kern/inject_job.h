@@ -43,7 +43,7 @@ struct umem_inject_census {
 	char stuck_state;
 };
 
-/** umem_inject_census - look at the threads of @pid. Return: 0, UMEM_GONE, -errno. */
+/** umem_inject_census - look at the threads of @pid; helper-safe. Return: 0, UMEM_GONE, -errno. */
 int umem_inject_census(int pid, struct umem_inject_census *ret_census);
 
 /**

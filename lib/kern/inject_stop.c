@@ -118,8 +118,7 @@ static int check_insn(struct umem_inject_stop *s)
 	return 0;
 }
 
-/* Save what is borrowed, and make the thread deaf and unfiltered. */
-static int borrow(struct umem_inject_stop *s)
+int umem_inject_borrow(struct umem_inject_stop *s)
 {
 	uint64_t all = UINT64_MAX;
 	long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC;
@@ -162,8 +161,7 @@ static int borrow(struct umem_inject_stop *s)
 	return 0;
 }
 
-/* Put everything back and let the thread go. Return: 0, UMEM_GONE. */
-static int give_back(struct umem_inject_stop *s)
+int umem_inject_give_back(struct umem_inject_stop *s)
 {
 	bool waits = s->has_regs && umem_inject_regs_rewait(&s->saved);
 	int r = 0;
@@ -184,7 +182,7 @@ static int give_back(struct umem_inject_stop *s)
 /* From the stop to the detach. Return: as umem_inject_job.result. */
 static int use_stopped(struct umem_inject_stop *s)
 {
-	int r = borrow(s);
+	int r = umem_inject_borrow(s);
 
 	if (r == 0) {
 		s->until_ns = umem_now_ns() + CALLS_NS;
@@ -193,7 +191,7 @@ static int use_stopped(struct umem_inject_stop *s)
 			umem_inject_undo_steps(s);
 	}
 	/* Killed: then whatever failed before failed because of that. */
-	if (r != UMEM_GONE && give_back(s) != 0)
+	if (r != UMEM_GONE && umem_inject_give_back(s) != 0)
 		r = UMEM_GONE;
 	return r;
 }
@@ -255,24 +253,16 @@ static void follow(int cpu)
 	sched_setaffinity(0, sizeof(set), &set);
 }
 
-/*
- * Stop one thread and run the steps in it. Return: as umem_inject_job.result,
- * UMEM_AGAIN for the next thread; or -EAGAIN to start over with what is there
- * by then: an exec may have given what we hold the id of another thread.
- */
-static int try_thread(struct umem_inject_job *job, const struct umem_inject_thread *thread)
+int umem_inject_hold(struct umem_inject_stop *s, const struct umem_inject_thread *thread)
 {
-	struct umem_inject_stop s = { .job = job, .tid = thread->tid, .polls = thread->cpu < 0 };
-	uint64_t begin_ns, slice_ns;
+	struct umem_inject_job *job = s->job;
+	uint64_t slice_ns;
 	int r;
 
+	s->tid = thread->tid;
+	s->polls = thread->cpu < 0;
 	job->stage_tid = thread->tid;
 	job->stage = UMEM_INJECT_STAGE_SEIZE;
-	UMEM_FD int thread_fd = UMEM_FAULT_POINT("inject.no-thread-pidfd") ? -1 :
-		(int)syscall(SYS_pidfd_open, thread->tid, PIDFD_THREAD);
-
-	/* Before 6.9 there is only the process's, which fails once its leader is gone. */
-	s.getfd_pidfd = thread_fd >= 0 ? thread_fd : job->pidfd;
 	follow(thread->cpu);
 	r = seize(job, thread->tid);
 	if (r != 0)
@@ -282,34 +272,55 @@ static int try_thread(struct umem_inject_job *job, const struct umem_inject_thre
 		return r;
 
 	job->stage = UMEM_INJECT_STAGE_STOP;
-	begin_ns = umem_now_ns();
-	slice_ns = begin_ns + STOP_SLICE_NS;
+	s->begin_ns = umem_now_ns();
+	slice_ns = s->begin_ns + STOP_SLICE_NS;
 	if (umem_inject_trace(PTRACE_INTERRUPT, thread->tid, 0, 0) < 0)
 		return UMEM_AGAIN;
-	r = wait_interrupt(&s, slice_ns < job->deadline_ns ? slice_ns : job->deadline_ns);
+	r = wait_interrupt(s, slice_ns < job->deadline_ns ? slice_ns : job->deadline_ns);
 	if (r == -ETIMEDOUT)
 		return UMEM_AGAIN;
 	/* Nothing was run yet: what became of the process is for the caller to see. */
-	if (r == UMEM_GONE)
-		return -EAGAIN;
+	return r == UMEM_GONE ? -EAGAIN : r;
+}
+
+/*
+ * Stop one thread and run the steps in it. Return: as umem_inject_job.result,
+ * UMEM_AGAIN for the next thread; or -EAGAIN to start over with what is there
+ * by then: an exec may have given what we hold the id of another thread.
+ */
+static int try_thread(struct umem_inject_job *job, const struct umem_inject_thread *thread)
+{
+	struct umem_inject_stop s = { .job = job };
+	int r;
+
+	UMEM_FD int thread_fd = UMEM_FAULT_POINT("inject.no-thread-pidfd") ? -1 :
+		(int)syscall(SYS_pidfd_open, thread->tid, PIDFD_THREAD);
+
+	/* Before 6.9 there is only the process's, which fails once its leader is gone. */
+	s.getfd_pidfd = thread_fd >= 0 ? thread_fd : job->pidfd;
+	r = umem_inject_hold(&s, thread);
 	if (r != 0)
 		return r;
 	r = use_stopped(&s);
 	job->report.tid = thread->tid;
-	job->report.stop_ns = umem_now_ns() - begin_ns;
+	job->report.stop_ns = umem_now_ns() - s.begin_ns;
 	return r;
 }
 
-/* A process of its own, so that what ends our group or program does not end it in mid-stop. */
-static void set_up(void)
+void umem_inject_tick(bool on)
+{
+	struct itimerval timer = { { 0, on ? TICK_US : 0 }, { 0, on ? TICK_US : 0 } };
+
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+void umem_inject_set_up(void)
 {
 	struct sigaction tick = { .sa_handler = on_tick };
-	struct itimerval timer = { { 0, TICK_US }, { 0, TICK_US } };
 	sigset_t set;
 
 	setsid();
 	sigaction(SIGALRM, &tick, NULL);
-	setitimer(ITIMER_REAL, &timer, NULL);
 	sigfillset(&set);
 	sigdelset(&set, SIGALRM);
 	sigprocmask(SIG_SETMASK, &set, NULL);
@@ -320,7 +331,8 @@ void umem_inject_helper(struct umem_inject_job *job)
 	int r = UMEM_AGAIN;
 	size_t i;
 
-	set_up();
+	umem_inject_set_up();
+	umem_inject_tick(true);
 	for (i = 0; i < job->n_threads && r == UMEM_AGAIN; i++) {
 		if (i > 0 && umem_now_ns() >= job->deadline_ns)
 			break;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One stop of one thread, in the helper of an injection: private to inject*.c.
+ * One stop of one thread, in the helper of an injection: private to inject*.c, but
+ * for umem_inject_trace() and the like.
  * Everything is safe in a child of a raw clone: no allocation, no locks.
  */
 #ifndef UMEM_KERN_INJECT_STOP_H
@@ -26,6 +27,7 @@ struct umem_inject_dispatch {
  * @tid: the thread.
  * @polls: wait for it awake.
  * @getfd_pidfd: whose table its descriptors are fetched from.
+ * @begin_ns: when it was asked to stop.
  * @until_ns: when calls are broken off.
  * @interrupted: that has happened.
  * @has_regs, @masked: registers are saved, signals are blocked.
@@ -38,6 +40,7 @@ struct umem_inject_stop {
 	int tid;
 	bool polls;
 	int getfd_pidfd;
+	uint64_t begin_ns;
 	uint64_t until_ns;
 	bool interrupted;
 	bool has_regs;
@@ -68,6 +71,42 @@ static inline int umem_inject_event(int status)
 {
 	return (int)((unsigned)status >> 16);
 }
+
+/**
+ * umem_inject_set_up - make a helper a process of its own, so that what ends our
+ * group or program does not end it in mid-stop.
+ */
+void umem_inject_set_up(void);
+
+/** umem_inject_tick - let waits look at the clock from now on, or no longer. */
+void umem_inject_tick(bool on);
+
+/**
+ * umem_inject_hold - stop a thread. It is let go untouched by our exit, unless its
+ * state is saved by umem_inject_borrow().
+ * @s: its job is set.
+ *
+ * Return: 0, UMEM_AGAIN try another one, -EAGAIN the threads are others by now,
+ * UMEM_GONE, -errno.
+ */
+int umem_inject_hold(struct umem_inject_stop *s, const struct umem_inject_thread *thread);
+
+/**
+ * umem_inject_borrow - save what is borrowed, and make the thread deaf and
+ * unfiltered. Return: 0, UMEM_AGAIN, UMEM_GONE, -errno; to be given back in any
+ * case but UMEM_GONE.
+ */
+int umem_inject_borrow(struct umem_inject_stop *s);
+
+/** umem_inject_give_back - put everything back, let it go. Return: 0, UMEM_GONE. */
+int umem_inject_give_back(struct umem_inject_stop *s);
+
+/**
+ * umem_inject_call - one system call in a thread whose state is saved. Return: 0 and
+ * what the call returned, UMEM_GONE, -ETIMEDOUT broken off, -EIO by a signal.
+ */
+int umem_inject_call(struct umem_inject_stop *s, long nr, const uint64_t args[6],
+	long *ret_value);
 
 /**
  * umem_inject_run_steps - all steps of the job, in order, in a thread whose
