@@ -237,6 +237,19 @@ int umem_freeze_stop(struct umem_freeze *freeze, const struct umem_freeze_proces
 	return 0;
 }
 
+int umem_freeze_more(struct umem_freeze *freeze, uint64_t deadline_ns, struct umem_note *note)
+{
+	if (!freeze->holds)
+		return umem_note_set(note, -EINVAL, 0, "no process is stopped");
+	freeze->deadline_ns = umem_now_ns() + umem_min_u64(deadline_ns, MAX_DEADLINE_NS);
+	if (!umem_freeze_ask(freeze, UMEM_FREEZE_REQUEST_MORE))
+		return umem_note_set(note, -EIO, 0, "the helper that held process %d died",
+			freeze->targets[0].who.pid);
+	if (freeze->result < 0)
+		return umem_note_set(note, freeze->result, 0, "%s", freeze->note.text);
+	return freeze->result;
+}
+
 size_t umem_freeze_failed(const struct umem_freeze *freeze)
 {
 	return freeze->failed;

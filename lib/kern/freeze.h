@@ -122,6 +122,15 @@ UMEM_DEFINE_CLEANUP(struct umem_freeze, umem_freeze_free)
 int umem_freeze_stop(struct umem_freeze *freeze, const struct umem_freeze_process *v, size_t n,
 	uint64_t deadline_ns, uint64_t *ret_stop_ns, struct umem_note *note);
 
+/**
+ * umem_freeze_more - stop also what appeared since: a thread that was left out may
+ * have made others before it was stopped in another way.
+ *
+ * Return: as umem_freeze_stop(), but if not 0, those that stood stand still; -EIO
+ * the helper died.
+ */
+int umem_freeze_more(struct umem_freeze *freeze, uint64_t deadline_ns, struct umem_note *note);
+
 /** umem_freeze_failed - index of the process that the last failed stop was about. */
 size_t umem_freeze_failed(const struct umem_freeze *freeze);
 

@@ -22,6 +22,9 @@
 /* How long the tracer may take to answer, with all its targets stopped. */
 #define ANSWER_NS 10000000000u
 
+/* How long it may be about one PTRACE_SEIZE then. */
+#define STUCK_NS 20000000u
+
 /* How often a wait that lasts looks at the clock. */
 #define TICK_NS 1000000
 
@@ -117,5 +120,5 @@ bool umem_freeze_ask(struct umem_freeze *f, enum umem_freeze_request request)
 		return false;
 	atomic_store(&f->request, request);
 	wake_word(&f->request);
-	return umem_freeze_await(f, umem_now_ns() + ANSWER_NS, ANSWER_NS);
+	return umem_freeze_await(f, umem_max_u64(umem_now_ns(), f->deadline_ns) + ANSWER_NS, STUCK_NS);
 }

@@ -71,6 +71,7 @@ struct umem_freeze_slot {
 enum umem_freeze_request {
 	UMEM_FREEZE_REQUEST_NONE,
 	UMEM_FREEZE_REQUEST_NOTES,
+	UMEM_FREEZE_REQUEST_MORE,
 	UMEM_FREEZE_REQUEST_GO,
 };
 

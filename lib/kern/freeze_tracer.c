@@ -93,29 +93,35 @@ static int check_alive(struct umem_freeze *f)
 	return 0;
 }
 
+/* Ask, wait and look again until all stand that there are. */
+static int stand_all(struct umem_freeze *f)
+{
+	for (;;) {
+		int r;
+
+		umem_freeze_interrupt(f);
+		r = umem_freeze_collect(f);
+		if (r == 0)
+			r = settle(f);
+		if (r == 0)
+			return check_alive(f);
+		if (r != UMEM_AGAIN)
+			return r;
+		if (umem_now_ns() >= f->deadline_ns)
+			return umem_note_set(&f->note, -ETIMEDOUT, 0,
+				"process %d makes threads faster than they can be stopped",
+				f->targets[f->failed].who.pid);
+	}
+}
+
 static int stop_all(struct umem_freeze *f)
 {
 	uint64_t begin_ns = umem_now_ns();
 	int r = seize_all(f);
 
 	f->first_ns = umem_now_ns();
-	while (r == 0) {
-		umem_freeze_interrupt(f);
-		r = umem_freeze_collect(f);
-		if (r == 0)
-			r = settle(f);
-		if (r == 0)
-			break;
-		if (r != UMEM_AGAIN)
-			return r;
-		r = 0;
-		if (umem_now_ns() >= f->deadline_ns)
-			return umem_note_set(&f->note, -ETIMEDOUT, 0,
-				"process %d makes threads faster than they can be stopped",
-				f->targets[f->failed].who.pid);
-	}
 	if (r == 0)
-		r = check_alive(f);
+		r = stand_all(f);
 	f->stopped_ns = umem_now_ns();
 	/* A signal stopped one before we asked it to. */
 	for (size_t i = 0; i < f->n_slots && r == 0; i++) {
@@ -123,6 +129,16 @@ static int stop_all(struct umem_freeze *f)
 			f->first_ns = begin_ns;
 	}
 	return r;
+}
+
+/* Those that appeared since. */
+static void stop_more(struct umem_freeze *f)
+{
+	tick(TICK_US);
+	f->result = settle(f);
+	if (f->result == UMEM_AGAIN)
+		f->result = stand_all(f);
+	tick(0);
 }
 
 static void answer(struct umem_freeze *f)
@@ -155,8 +171,11 @@ int umem_freeze_tracer(struct umem_freeze *f)
 		return 0;
 	}
 	answer(f);
-	while (next_request(f) == UMEM_FREEZE_REQUEST_NOTES) {
-		umem_freeze_read_notes(f);
+	for (uint32_t request; (request = next_request(f)) != UMEM_FREEZE_REQUEST_GO;) {
+		if (request == UMEM_FREEZE_REQUEST_NOTES)
+			umem_freeze_read_notes(f);
+		else
+			stop_more(f);
 		answer(f);
 	}
 	umem_freeze_release(f);

@@ -184,7 +184,7 @@ static void take_results(struct umem_inject_job *job, int r, struct umem_inject_
 		*ret_report = job->report;
 }
 
-static int note_failure(const struct umem_inject_job *job, int r, struct umem_note *note)
+int umem_inject_note_failure(const struct umem_inject_job *job, int r, struct umem_note *note)
 {
 	int pid = job->pid, tid = job->stage_tid;
 	long tracer;
@@ -223,8 +223,7 @@ static int note_failure(const struct umem_inject_job *job, int r, struct umem_no
 		pid, strerror(-r));
 }
 
-/* Open the memory of one of the threads in @census and find a way into the kernel. */
-static int prepare(struct umem_inject_job *job, const struct umem_inject_census *census,
+int umem_inject_prepare(struct umem_inject_job *job, const struct umem_inject_census *census,
 	struct umem_note *note)
 {
 	int r = UMEM_AGAIN;
@@ -259,7 +258,7 @@ static int attempt(struct umem_inject_job *job, const struct umem_inject_census 
 	const struct umem_inject_step *steps, struct umem_note *note)
 {
 	char byte;
-	int r = prepare(job, census, note);
+	int r = umem_inject_prepare(job, census, note);
 
 	if (r != 0)
 		return r;
@@ -277,7 +276,7 @@ static int attempt(struct umem_inject_job *job, const struct umem_inject_census 
 	/* Nothing was run, and the memory that we prepared for is no more: an exec. */
 	if (r == UMEM_AGAIN && pread(mem_fd, &byte, 1, (off_t)job->insn) == 0)
 		return UMEM_GONE;
-	return r < 0 ? note_failure(job, r, note) : r;
+	return r < 0 ? umem_inject_note_failure(job, r, note) : r;
 }
 
 /* Repeat until a thread could be used, the target is gone, or time is up. */

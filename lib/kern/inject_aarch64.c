@@ -115,6 +115,11 @@ void umem_inject_regs_set_ip(struct umem_inject_regs *regs, uint64_t ip)
 	regs_of(regs)->pc = ip;
 }
 
+void umem_inject_regs_set_sp(struct umem_inject_regs *regs, uint64_t sp)
+{
+	regs_of(regs)->sp = sp;
+}
+
 long umem_inject_regs_result(const struct umem_inject_regs *regs)
 {
 	return (long)const_regs_of(regs)->regs[0];

@@ -92,6 +92,13 @@ static int run_to_call(struct umem_inject_stop *s)
 				return -ETIMEDOUT;
 			continue;
 		}
+		if (umem_inject_event(status) == PTRACE_EVENT_CLONE) {
+			unsigned long born = 0;
+
+			umem_inject_trace(PTRACE_GETEVENTMSG, s->tid, 0, (uintptr_t)&born);
+			s->born = (int)born;
+			continue;
+		}
 		if (umem_inject_event(status) != 0)
 			return UMEM_GONE;
 		/* Only SIGSTOP gets through the mask; it stops all other threads now. */
@@ -118,6 +125,8 @@ int umem_inject_call(struct umem_inject_stop *s, long nr, const uint64_t args[6]
 
 	if (!itself) {
 		umem_inject_regs_call(&s->saved, s->job->insn, nr, args, &regs);
+		if (s->no_stack)
+			umem_inject_regs_set_sp(&regs, 0);
 		r = umem_inject_regs_write(s->tid, &regs);
 	}
 	s->dirty = true;

@@ -102,6 +102,18 @@ struct umem_inject_job {
 	struct umem_inject_report report;
 };
 
+/**
+ * umem_inject_prepare - open the memory of one of the threads in @census and find a
+ * way into the kernel: sets @mem_fd, which the caller closes, @insn and @no_insn.
+ *
+ * Return: 0, UMEM_AGAIN look at the threads once more, -errno with a note.
+ */
+int umem_inject_prepare(struct umem_inject_job *job, const struct umem_inject_census *census,
+	struct umem_note *note);
+
+/** umem_inject_note_failure - say what failed, from the job's stage. Return: -errno. */
+int umem_inject_note_failure(const struct umem_inject_job *job, int r, struct umem_note *note);
+
 /** umem_inject_helper - the whole life of the helper process. */
 void umem_inject_helper(struct umem_inject_job *job) __attribute__((noreturn));
 

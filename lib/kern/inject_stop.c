@@ -121,7 +121,7 @@ static int check_insn(struct umem_inject_stop *s)
 int umem_inject_borrow(struct umem_inject_stop *s)
 {
 	uint64_t all = UINT64_MAX;
-	long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC;
+	long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | s->options;
 	int r;
 
 	s->job->stage = UMEM_INJECT_STAGE_REGS;
@@ -146,6 +146,8 @@ int umem_inject_borrow(struct umem_inject_stop *s)
 		(uintptr_t)(options | PTRACE_O_SUSPEND_SECCOMP));
 	if (r < 0 && umem_inject_status_word(s->job->pid, s->tid, "Seccomp") > 0)
 		return -EACCES;
+	if (r < 0 && s->options != 0)
+		umem_inject_trace(PTRACE_SETOPTIONS, s->tid, 0, (uintptr_t)options);
 	r = (int)umem_inject_trace(GET_DISPATCH, s->tid, sizeof(s->dispatch),
 		(uintptr_t)&s->dispatch);
 	if (r == 0 && s->dispatch.mode != 0) {

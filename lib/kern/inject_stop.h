@@ -30,6 +30,9 @@ struct umem_inject_dispatch {
  * @begin_ns: when it was asked to stop.
  * @until_ns: when calls are broken off.
  * @interrupted: that has happened.
+ * @options: of ptrace, beside those that every stop has; set before borrowing.
+ * @no_stack: calls are made with no stack, see inject_fork_helper.c.
+ * @born: id of what a call made that was traced from birth (PTRACE_O_TRACECLONE).
  * @has_regs, @masked: registers are saved, signals are blocked.
  * @dirty: the registers are borrowed.
  * @deliver: a signal to hand over when it is let go, or 0.
@@ -43,6 +46,9 @@ struct umem_inject_stop {
 	uint64_t begin_ns;
 	uint64_t until_ns;
 	bool interrupted;
+	long options;
+	bool no_stack;
+	int born;
 	bool has_regs;
 	bool masked;
 	bool dirty;
