@@ -11,6 +11,7 @@
 #define UMEMD_UMEMD_H
 
 #include <umemd/residency.h>
+#include <umemd/store.h>
 #include <umemd/target.h>
 #include <umemd/track.h>
 #include <umemd/types.h>
