@@ -404,7 +404,7 @@ UMEM_API const struct umem_image_process *umem_image_processes(
 UMEM_API uint32_t umem_image_n_spaces(const struct umem_image *image);
 
 /** umem_image_totals - what this file is made of, its parents not counted. */
-UMEM_API void umem_image_totals(const struct umem_image *image,
+UMEM_API void umem_image_totals(struct umem_image *image,
 	struct umem_image_totals *ret_totals);
 
 /**
