@@ -19,6 +19,7 @@ static const struct {
 	{ "mw", UMEM_SMAP_MAY_WRITE },
 	{ "um", UMEM_SMAP_UFFD | UMEM_SMAP_FAULTS },
 	{ "uw", UMEM_SMAP_UFFD },
+	{ "wf", UMEM_SMAP_WIPED },
 	{ "ui", UMEM_SMAP_UFFD | UMEM_SMAP_FAULTS },
 	{ "pf", UMEM_SMAP_SPECIAL },
 	{ "io", UMEM_SMAP_SPECIAL },

@@ -22,6 +22,7 @@
 #define UMEM_SMAP_DROPPABLE (1u << 4) /* dp: the kernel may drop its content */
 #define UMEM_SMAP_SHADOW    (1u << 5) /* ss: a shadow stack */
 #define UMEM_SMAP_LOCKED    (1u << 6) /* lo: kept in memory by mlock(2) */
+#define UMEM_SMAP_WIPED     (1u << 9) /* wf: zeros in a child by fork */
 #define UMEM_SMAP_FAULTS    (1u << 7) /* um, ui: touching it may wait for a userfaultfd's reader */
 
 /**

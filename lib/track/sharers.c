@@ -112,6 +112,13 @@ int umem_sharers_aliases(struct umem_target *target, const struct umem_ranges *w
 	return translate_all(&target->space, changed, target, watched, true, out);
 }
 
+int umem_sharers_spread(const struct umem_target *from, struct umem_pageset *changed,
+	struct umem_target *target, const struct umem_ranges *watched,
+	struct umem_pageset *out)
+{
+	return translate_all(&from->space, changed, target, watched, false, out);
+}
+
 static void drop(struct umem_sharer *m)
 {
 	m->tracker = umem_tracker_free(m->tracker);
@@ -354,9 +361,15 @@ static struct umem_sharer *find_member(struct umem_sharers *sharers, int pid)
 	return NULL;
 }
 
-static bool is_member(void *user, int pid)
+/* Is it a member, or tracked by somebody else? */
+static bool is_tracked(void *user, int pid)
 {
-	return find_member(user, pid) != NULL;
+	struct umem_sharers *sharers = user;
+
+	for (size_t i = 0; i < sharers->n_elsewhere; i++)
+		if (sharers->elsewhere[i] == pid)
+			return true;
+	return find_member(sharers, pid) != NULL;
 }
 
 /* A process that maps memory of the target, and is no member yet. */
@@ -391,7 +404,7 @@ static int find_others(struct umem_sharers *sharers, struct umem_target *target,
 	int r = umem_mappers_begin(mappers, target, watched);
 
 	while (r == 0) {
-		r = umem_mappers_next(mappers, is_member, sharers, &mapper);
+		r = umem_mappers_next(mappers, is_tracked, sharers, &mapper);
 		if (r <= 0)
 			break;
 		r = consider(sharers, mapper, target, watched, baseline, out, why);

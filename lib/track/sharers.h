@@ -40,6 +40,8 @@ struct umem_sharer {
  * @v, @n, @room: the members.
  * @mappers: the walk that finds them.
  * @hidden: there were processes at the baseline that may not be looked at.
+ * @elsewhere, @n_elsewhere: processes that are tracked by somebody else, who brings
+ *	what they changed here by umem_sharers_spread(); the caller's.
  */
 struct umem_sharers {
 	bool attach;
@@ -48,6 +50,8 @@ struct umem_sharers {
 	size_t room;
 	struct umem_mappers mappers;
 	bool hidden;
+	const int *elsewhere;
+	size_t n_elsewhere;
 };
 
 /** umem_sharers_deinit - detach from all members and free. */
@@ -62,6 +66,17 @@ void umem_sharers_deinit(struct umem_sharers *sharers);
  */
 int umem_sharers_aliases(struct umem_target *target, const struct umem_ranges *watched,
 	struct umem_pageset *changed, struct umem_pageset *out);
+
+/**
+ * umem_sharers_spread - translate changes in one process to the addresses of another.
+ * @changed: pages of @from that changed.
+ * @out: watched addresses of @target that show the same data are added.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int umem_sharers_spread(const struct umem_target *from, struct umem_pageset *changed,
+	struct umem_target *target, const struct umem_ranges *watched,
+	struct umem_pageset *out);
 
 /**
  * umem_sharers_departed - changes through a mapping that is not there any more.
