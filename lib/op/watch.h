@@ -59,6 +59,16 @@ struct umem_watch {
 	struct umem_round round;
 };
 
+/**
+ * umem_watch_elsewhere - processes @pids that are watched by others, who see to it
+ * (umem_sharers_spread()) that what they change is told here. @pids: kept.
+ */
+static inline void umem_watch_elsewhere(struct umem_watch *watch, const int *pids, size_t n)
+{
+	watch->sharers.elsewhere = pids;
+	watch->sharers.n_elsewhere = n;
+}
+
 /** umem_watch_is_assumed - does @region, not tracked, change only by what is assumed away? */
 bool umem_watch_is_assumed(const struct umem_region *region);
 
