@@ -115,9 +115,11 @@ int ctl_flush(void);
 int cmd_doctor(const struct ctl_options *options, int argc, char **argv);
 int cmd_regions(const struct ctl_options *options, int argc, char **argv);
 int cmd_dirty(const struct ctl_options *options, int argc, char **argv);
+int cmd_image(const struct ctl_options *options, int argc, char **argv);
 int cmd_pageout(const struct ctl_options *options, int argc, char **argv);
 int cmd_pagein(const struct ctl_options *options, int argc, char **argv);
 int cmd_reclaim(const struct ctl_options *options, int argc, char **argv);
+int cmd_snapshot(const struct ctl_options *options, int argc, char **argv);
 int cmd_swap(const struct ctl_options *options, int argc, char **argv);
 
 #endif

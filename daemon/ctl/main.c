@@ -17,6 +17,9 @@ static const struct ctl_verb verbs[] = {
 	{ "pageout", "PID", "put memory out to swap, once, and verify it", cmd_pageout },
 	{ "pagein", "PID", "bring swapped memory back", cmd_pagein },
 	{ "reclaim", "PID...", "put out what is not in use, keep what comes back", cmd_reclaim },
+	{ "snapshot", "PID -o FILE", "save memory as it is at one moment, while it runs",
+		cmd_snapshot },
+	{ "image", "VERB FILE", "work on what snapshot saved", cmd_image },
 };
 
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
