@@ -262,16 +262,15 @@ static void print_table(struct snapshot *s, const char *path, const struct umem_
 		ctl_clean(name, sizeof(name), path, 100), ctl_time(total, done->total_ns),
 		ctl_time(pause, done->pause_ns), done->method, done->why);
 	ctl_wrap(text, 0, 2);
-	snprintf(text, sizeof(text), "  %s read in %llu round%s, %s of zeros; %s on disk",
+	snprintf(text, sizeof(text), "%s read in %llu round%s, %s of zeros; %s on disk",
 		ctl_size(read, done->pages << 12), (unsigned long long)done->rounds,
 		done->rounds == 1 ? "" : "s", ctl_size(zero, done->zero_pages << 12),
 		ctl_size(size, done->written_bytes));
-	ctl_wrap(text, 0, 2);
-	if (done->incremental) {
-		snprintf(text, sizeof(text), "  %s are as in the parent (%s)",
+	fputs("  ", stdout);
+	ctl_wrap(text, 2, 4);
+	if (done->incremental)
+		printf("  %s are as in the parent (%s)\n",
 			ctl_size(read, done->parent_pages << 12), done->incremental);
-		ctl_wrap(text, 0, 2);
-	}
 	for (size_t i = 0; i < done->n_incomplete; i++)
 		ctl_print_reason("incomplete: ", &done->incomplete[i]);
 	if (done->complete)

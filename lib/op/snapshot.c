@@ -367,7 +367,7 @@ static int renew_members(struct umem_snapshotter *s, struct umem_note *note)
 		pids[i] = s->v[i].pid;
 	for umem_each_member(s, m)
 		if (m->watch)
-			umem_watch_elsewhere(m->watch, pids, s->n);
+			umem_watch_elsewhere(m->watch, pids, s->n, UMEM_SNAPSHOT_HINT);
 	return 0;
 }
 
@@ -482,8 +482,11 @@ int umem_snapshotter_take(struct umem_snapshotter *s, const char *path,
 		return r;
 	s->result.total_ns = umem_now_ns() - s->start_ns;
 	s->result.rounds = s->round;
-	for umem_each_member(s, m)
+	for umem_each_member(s, m) {
 		s->result.n_processes++;
+		s->result.attach_stop_ns = umem_max_u64(s->result.attach_stop_ns,
+			umem_target_stop_ns(m->target));
+	}
 	s->result.written_bytes = totals.file_bytes;
 	s->result.parent_pages = totals.parent_bytes / UMEM_IMAGE_PAGE_BYTES;
 	s->result.complete = s->incomplete.n == 0;

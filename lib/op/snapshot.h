@@ -56,9 +56,13 @@ struct umem_snapshot_member {
 
 struct umem_snapshotter;
 
+/** UMEM_SNAPSHOT_HINT - what to do about others who write shared memory. */
+#define UMEM_SNAPSHOT_HINT "--tree takes it along"
+
 /**
  * struct umem_snapshot_ops - a method.
  * @method, @name: which.
+ * @sees_writers: it says itself who else may have written shared memory.
  * @prepare: attach to the members, if they are not yet; nothing is copied. On failure
  *	nothing is left in them.
  * @take: copy all members at one moment into s->writer, and describe them.
@@ -69,6 +73,7 @@ struct umem_snapshotter;
 struct umem_snapshot_ops {
 	enum umem_snapshot_method method;
 	const char *name;
+	bool sees_writers;
 	int (*prepare)(struct umem_snapshotter *s, struct umem_note *note);
 	int (*take)(struct umem_snapshotter *s, struct umem_note *note);
 	void (*release)(struct umem_snapshotter *s);

@@ -11,6 +11,7 @@
 #include <sys/utsname.h>
 
 #include "lib/base/clock.h"
+#include "lib/mem/mappers.h"
 #include "lib/op/watch.h"
 
 /* What no copy covers and holds nothing reads as zeros. */
@@ -59,6 +60,39 @@ static int name_unreadable(struct umem_snapshot_member *m)
 			"not in the image: these pages of pid %d cannot be read from outside",
 			m->pid);
 	umem_pageset_walk_end(&iter);
+	return r;
+}
+
+static bool is_member(void *user, int pid)
+{
+	const struct umem_snapshotter *s = user;
+
+	for (size_t i = 0; i < s->n; i++)
+		if (s->v[i].pid == pid)
+			return true;
+	return false;
+}
+
+/*
+ * Others, who did not stand still, may have written shared memory while it was read. Of
+ * processes that may not be looked at it is assumed that they did not, as a watch does.
+ */
+static int name_writers(struct umem_snapshotter *s, struct umem_snapshot_member *m)
+{
+	UMEM_CLEANUP(umem_mappers_deinit) struct umem_mappers mappers = { 0 };
+	const struct umem_mapper *mapper;
+	int r = umem_mappers_begin(&mappers, m->target, &s->selected);
+
+	while (r == 0) {
+		r = umem_mappers_next(&mappers, is_member, s, &mapper);
+		if (r <= 0)
+			break;
+		r = 0;
+		for (size_t i = 0; i < mapper->written.n && r == 0; i++)
+			r = umem_reasons_add(&m->why, mapper->written.v[i].start,
+				mapper->written.v[i].end, "pid %d (%s) maps it too and may write it; "
+				UMEM_SNAPSHOT_HINT, mapper->pid, mapper->stat.comm);
+	}
 	return r;
 }
 
@@ -135,6 +169,8 @@ int umem_snapshot_finish(struct umem_snapshotter *s, struct umem_image_totals *r
 			r = umem_describe_regions(&m->description, m->target, &s->selected);
 		if (r == 0)
 			r = name_unreadable(m);
+		if (r == 0 && !s->ops->sees_writers)
+			r = name_writers(s, m);
 		if (r == 0)
 			r = fill_zeros(s, m);
 		s->result.pages += m->copier.read_bytes >> UMEM_PAGE_SHIFT;

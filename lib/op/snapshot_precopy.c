@@ -316,6 +316,7 @@ static int take(struct umem_snapshotter *s, struct umem_note *note)
 const struct umem_snapshot_ops umem_snapshot_precopy = {
 	.method = UMEM_SNAPSHOT_PRECOPY,
 	.name = "precopy",
+	.sees_writers = true,
 	.prepare = prepare,
 	.take = take,
 };

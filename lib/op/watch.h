@@ -62,9 +62,12 @@ struct umem_watch {
 /**
  * umem_watch_elsewhere - processes @pids that are watched by others, who see to it
  * (umem_sharers_spread()) that what they change is told here. @pids: kept.
+ * @hint: what to do about those that are not, for people; static text.
  */
-static inline void umem_watch_elsewhere(struct umem_watch *watch, const int *pids, size_t n)
+static inline void umem_watch_elsewhere(struct umem_watch *watch, const int *pids, size_t n,
+	const char *hint)
 {
+	watch->sharers.hint = hint;
 	watch->sharers.elsewhere = pids;
 	watch->sharers.n_elsewhere = n;
 }

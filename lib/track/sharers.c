@@ -341,15 +341,16 @@ static int add_member(struct umem_sharers *sharers, int pid, uint64_t start_tick
 }
 
 /* Say that process @m may write memory of the target. */
-static int say_untracked(const struct umem_mapper *m, const char *why_not,
-	struct umem_reasons *why)
+static int say_untracked(const struct umem_sharers *sharers, const struct umem_mapper *m,
+	const char *why_not, struct umem_reasons *why)
 {
+	const char *hint = sharers->hint ? sharers->hint : "--sharers tracks it as well";
 	int r = 0;
 
 	for (size_t i = 0; i < m->written.n && r == 0; i++)
 		r = umem_reasons_add(why, m->written.v[i].start, m->written.v[i].end,
-			"pid %d (%s) maps it too and may write it%s%s", m->pid, m->stat.comm,
-			why_not[0] ? ": " : "; --sharers tracks it as well", why_not);
+			"pid %d (%s) maps it too and may write it%s %s", m->pid, m->stat.comm,
+			why_not[0] ? ":" : ";", why_not[0] ? why_not : hint);
 	return r;
 }
 
@@ -384,14 +385,14 @@ static int consider(struct umem_sharers *sharers, const struct umem_mapper *mapp
 	if (mapper->written.n == 0)
 		return 0;
 	if (!sharers->attach || mapper->pid == getpid())
-		return say_untracked(mapper,
+		return say_untracked(sharers, mapper,
 			mapper->pid == getpid() ? "it is this program itself" : "", why);
 	r = add_member(sharers, mapper->pid, mapper->stat.start_ticks, &m, &note);
 	if (r == 0)
 		r = collect_member(m, target, watched, baseline, out, why);
 	if (r == 0 || r == UMEM_GONE || r == -ENOMEM)
 		return r == UMEM_GONE ? 0 : r;
-	return say_untracked(mapper, note.text[0] ? note.text : strerror(-r), why);
+	return say_untracked(sharers, mapper, note.text[0] ? note.text : strerror(-r), why);
 }
 
 /* Find processes that began to map memory of the target. */

@@ -40,6 +40,7 @@ struct umem_sharer {
  * @v, @n, @room: the members.
  * @mappers: the walk that finds them.
  * @hidden: there were processes at the baseline that may not be looked at.
+ * @hint: what to do about those that are not tracked, for people; NULL: --sharers.
  * @elsewhere, @n_elsewhere: processes that are tracked by somebody else, who brings
  *	what they changed here by umem_sharers_spread(); the caller's.
  */
@@ -50,6 +51,7 @@ struct umem_sharers {
 	size_t room;
 	struct umem_mappers mappers;
 	bool hidden;
+	const char *hint;
 	const int *elsewhere;
 	size_t n_elsewhere;
 };
