@@ -8,8 +8,11 @@
  * then into batches: runs of one region, a megabyte or 512 runs at most, which is
  * one system call where the memory is private.
  *
- *     set --> batch --> read --+--> buf   --> image        (copy)
- *                              +--> stage ......> image    (stage, unstage)
+ *     set --> batch --> read --> buf --> image                       (copy)
+ *     set --> pieces --> slices of equal size --> stage ....> image  (stage, unstage)
+ *
+ * Within a stop the processors of the target are idle: 16 MiB that another processor
+ * has just written take one thread 3.1 ms (5.4 GB/s, Linux 6.18 on the test machine).
  *
  * What could not be read is taken out again: the image must not show zeros for
  * what is not known.
@@ -27,6 +30,9 @@
 
 #define STAGE_ALIGN (2ull << 20)
 
+/* A thread is not worth while for less. */
+#define SLICE_BYTES (256ull << 10)
+
 /** struct batch - runs of one region. */
 struct batch {
 	const struct umem_region *region;
@@ -39,7 +45,7 @@ void umem_stage_deinit(struct umem_stage *stage)
 {
 	if (stage->base)
 		munmap(stage->base, stage->room_bytes);
-	free(stage->runs);
+	free(stage->pieces);
 	*stage = (struct umem_stage){ 0 };
 }
 
@@ -62,7 +68,7 @@ static int grow_memory(struct umem_stage *stage, uint64_t room)
 	return 0;
 }
 
-int umem_stage_reserve(struct umem_stage *stage, uint64_t bytes, size_t runs)
+int umem_stage_reserve(struct umem_stage *stage, uint64_t bytes, size_t pieces)
 {
 	uint64_t want = stage->used_bytes + bytes;
 
@@ -72,29 +78,37 @@ int umem_stage_reserve(struct umem_stage *stage, uint64_t bytes, size_t runs)
 		if (r < 0)
 			return r;
 	}
-	if (stage->n_runs + runs > stage->runs_room) {
-		size_t room = umem_max_u64(stage->n_runs + runs, 2 * stage->runs_room);
-		struct umem_range *grown = realloc(stage->runs, room * sizeof(*grown));
+	if (stage->n_pieces + pieces > stage->pieces_room) {
+		size_t room = umem_max_u64(stage->n_pieces + pieces, 2 * stage->pieces_room);
+		struct umem_stage_piece *grown = reallocarray(stage->pieces, room,
+			sizeof(*grown));
 
 		if (!grown)
 			return -ENOMEM;
-		memset(grown + stage->runs_room, 0,
-			(room - stage->runs_room) * sizeof(*grown));
-		stage->runs = grown;
-		stage->runs_room = room;
+		memset(grown + stage->pieces_room, 0,
+			(room - stage->pieces_room) * sizeof(*grown));
+		stage->pieces = grown;
+		stage->pieces_room = room;
 	}
 	return 0;
 }
 
 int umem_copier_init(struct umem_copier *copier, struct umem_target *target)
 {
-	int r;
+	unsigned width = umem_fan_width();
+	int r = 0;
 
-	*copier = (struct umem_copier){ .target = target, .reader = UMEM_READER_NONE };
+	*copier = (struct umem_copier){ .target = target };
 	copier->buf = malloc(UMEM_COPIER_BYTES);
 	if (!copier->buf)
 		return -ENOMEM;
-	r = umem_reader_init(&copier->reader, target);
+	while (r == 0 && copier->n_readers < width) {
+		r = umem_reader_init(&copier->readers[copier->n_readers], target);
+		copier->n_readers += r == 0;
+	}
+	/* One is enough. */
+	if (r < 0 && copier->n_readers > 0)
+		r = 0;
 	if (r != 0)
 		umem_copier_deinit(copier);
 	return r;
@@ -102,11 +116,23 @@ int umem_copier_init(struct umem_copier *copier, struct umem_target *target)
 
 void umem_copier_deinit(struct umem_copier *copier)
 {
-	umem_reader_deinit(&copier->reader);
+	for (unsigned i = 0; i < copier->n_readers; i++)
+		umem_reader_deinit(&copier->readers[i]);
 	umem_pageset_deinit(&copier->covered);
 	umem_pageset_deinit(&copier->unreadable);
 	free(copier->buf);
-	*copier = (struct umem_copier){ .reader = UMEM_READER_NONE };
+	*copier = UMEM_COPIER_NONE;
+}
+
+int umem_copier_prepare(struct umem_copier *copier)
+{
+	const struct umem_space *space = &copier->target->space;
+	int r = 0;
+
+	for (unsigned i = 0; i < copier->n_readers; i++)
+		for (size_t k = 0; k < space->n && r == 0; k++)
+			r = umem_reader_prepare(&copier->readers[i], &space->v[k]);
+	return r;
 }
 
 void umem_copier_begin(struct umem_copier *copier, struct umem_image_writer *writer,
@@ -149,21 +175,6 @@ int umem_copier_drop(struct umem_copier *copier, struct umem_pageset *set)
 	return r == 0 ? umem_pageset_subtract(&copier->covered, set) : r;
 }
 
-/* Put what was read of a batch; what is a hole of it is not. */
-static int put_runs(struct umem_copier *copier, const struct umem_range *runs, size_t n,
-	const uint8_t *bytes)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < n && r == 0; i++) {
-		uint64_t len = runs[i].end - runs[i].start;
-
-		r = umem_copier_put(copier, runs[i].start, bytes, len >> UMEM_PAGE_SHIFT);
-		bytes += len;
-	}
-	return r;
-}
-
 /* Pages that could not be read: not of the image, and said. */
 static int take_holes(struct umem_copier *copier, const struct umem_ranges *holes)
 {
@@ -181,47 +192,48 @@ static int take_holes(struct umem_copier *copier, const struct umem_ranges *hole
 	return r;
 }
 
-static int read_batch(struct umem_copier *copier, const struct batch *b, struct umem_stage *stage)
+/* Read a batch, and put it. */
+static int copy_batch(struct umem_copier *copier, const struct batch *b)
 {
 	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges holes = { 0 };
-	uint8_t *to = copier->buf;
-	int r = 0;
+	const uint8_t *bytes = copier->buf;
+	int r;
 
 	if (b->n == 0)
 		return 0;
-	if (stage) {
-		r = umem_stage_reserve(stage, b->bytes, b->n);
-		if (r < 0)
-			return r;
-		to = stage->base + stage->used_bytes;
-	}
-	r = umem_reader_read(&copier->reader, b->region, b->runs, b->n, to, &holes);
+	r = umem_reader_read(&copier->readers[0], b->region, b->runs, b->n, copier->buf, &holes);
 	if (r != 0)
 		return r;
 	copier->read_bytes += b->bytes;
-	if (stage) {
-		memcpy(stage->runs + stage->n_runs, b->runs, b->n * sizeof(b->runs[0]));
-		stage->n_runs += b->n;
-		stage->used_bytes += b->bytes;
-		return umem_pageset_add_ranges(&copier->unreadable, &holes);
+	for (size_t i = 0; i < b->n && r == 0; i++) {
+		uint64_t len = b->runs[i].end - b->runs[i].start;
+
+		r = umem_copier_put(copier, b->runs[i].start, bytes, len >> UMEM_PAGE_SHIFT);
+		bytes += len;
 	}
-	r = put_runs(copier, b->runs, b->n, to);
 	if (r == 0)
 		r = take_holes(copier, &holes);
 	return r == 0 && copier->step ? copier->step(copier->user, b->bytes) : r;
 }
 
-/* Add [@start, @end) of @region to the batch, which is read when it is full. */
-static int add_run(struct umem_copier *copier, struct batch *b, struct umem_stage *stage,
-	const struct umem_region *region, uint64_t start, uint64_t end)
+/** struct filler - takes runs of regions into batches, which go on when they are full. */
+struct filler {
+	struct batch batch;
+	int (*flush)(void *user, const struct batch *b);
+	void *user;
+};
+
+/* Add [@start, @end) of @region to the batch. */
+static int fill(struct filler *f, const struct umem_region *region, uint64_t start, uint64_t end)
 {
+	struct batch *b = &f->batch;
 	int r = 0;
 
 	while (start < end && r == 0) {
 		uint64_t take;
 
 		if (b->region != region || b->n == BATCH_RUNS || b->bytes == UMEM_COPIER_BYTES) {
-			r = read_batch(copier, b, stage);
+			r = f->flush(f->user, b);
 			b->region = region;
 			b->n = 0;
 			b->bytes = 0;
@@ -235,10 +247,12 @@ static int add_run(struct umem_copier *copier, struct batch *b, struct umem_stag
 	return r;
 }
 
-static int copy(struct umem_copier *copier, struct umem_pageset *set, struct umem_stage *stage)
+/* Each run of @set within one region. */
+static int each_piece(const struct umem_copier *copier, struct umem_pageset *set,
+	int (*each)(void *user, const struct umem_region *region, uint64_t start, uint64_t end),
+	void *user)
 {
 	const struct umem_space *space = &copier->target->space;
-	struct batch b = { .n = 0 };
 	struct umem_pageset_iter iter;
 	struct umem_range run;
 	int r = umem_pageset_walk(set, &iter);
@@ -248,27 +262,130 @@ static int copy(struct umem_copier *copier, struct umem_pageset *set, struct ume
 	while (r == 0 && umem_pageset_next(&iter, &run))
 		for (size_t k = umem_space_first(space, run.start);
 			k < space->n && space->v[k].start < run.end && r == 0; k++)
-			r = add_run(copier, &b, stage, &space->v[k],
-				umem_max_u64(space->v[k].start, run.start),
+			r = each(user, &space->v[k], umem_max_u64(space->v[k].start, run.start),
 				umem_min_u64(space->v[k].end, run.end));
 	umem_pageset_walk_end(&iter);
-	return r == 0 ? read_batch(copier, &b, stage) : r;
+	return r;
+}
+
+static int flush_copy(void *user, const struct batch *b)
+{
+	return copy_batch(user, b);
+}
+
+static int fill_piece(void *user, const struct umem_region *region, uint64_t start, uint64_t end)
+{
+	return fill(user, region, start, end);
 }
 
 int umem_copier_copy(struct umem_copier *copier, struct umem_pageset *set)
 {
-	return copy(copier, set, NULL);
+	struct filler f = { .flush = flush_copy, .user = copier };
+	int r = each_piece(copier, set, fill_piece, &f);
+
+	return r == 0 ? copy_batch(copier, &f.batch) : r;
+}
+
+static int add_piece(void *user, const struct umem_region *region, uint64_t start, uint64_t end)
+{
+	struct umem_stage *stage = user;
+	int r = umem_stage_reserve(stage, end - start, 1);
+
+	if (r < 0)
+		return r;
+	stage->pieces[stage->n_pieces++] = (struct umem_stage_piece){ region, start, end };
+	stage->used_bytes += end - start;
+	return 0;
+}
+
+/**
+ * struct slice - one thread's part of what is staged.
+ * @copier, @stage: whose.
+ * @reader: its own.
+ * @first, @last: bytes of the stage that it fills.
+ * @at: where it is.
+ * @holes: what it could not read.
+ */
+struct slice {
+	struct umem_copier *copier;
+	struct umem_stage *stage;
+	struct umem_reader *reader;
+	uint64_t first;
+	uint64_t last;
+	uint64_t at;
+	struct umem_ranges holes;
+};
+
+static int flush_slice(void *user, const struct batch *b)
+{
+	struct slice *s = user;
+	int r;
+
+	if (b->n == 0)
+		return 0;
+	r = umem_reader_read(s->reader, b->region, b->runs, b->n, s->stage->base + s->at,
+		&s->holes);
+	s->at += b->bytes;
+	return r;
+}
+
+static int read_slice(void *user, unsigned index)
+{
+	struct slice *s = (struct slice *)user + index;
+	struct filler f = { .flush = flush_slice, .user = s };
+	uint64_t offset = 0;
+	int r = 0;
+
+	s->at = s->first;
+	for (size_t i = 0; i < s->stage->n_pieces && offset < s->last && r == 0; i++) {
+		const struct umem_stage_piece *p = &s->stage->pieces[i];
+		uint64_t end = offset + (p->end - p->start);
+
+		if (end > s->first)
+			r = fill(&f, p->region,
+				p->start + (umem_max_u64(offset, s->first) - offset),
+				p->start + (umem_min_u64(end, s->last) - offset));
+		offset = end;
+	}
+	return r == 0 ? flush_slice(s, &f.batch) : r;
 }
 
 int umem_copier_stage(struct umem_copier *copier, struct umem_pageset *set,
 	struct umem_stage *stage)
 {
-	return copy(copier, set, stage);
+	struct slice slices[UMEM_FAN_MAX] = { 0 };
+	unsigned n = copier->n_readers;
+	uint64_t share;
+	int r = each_piece(copier, set, add_piece, stage);
+
+	if (r != 0 || stage->used_bytes == 0)
+		return r;
+	if (stage->used_bytes < SLICE_BYTES * n)
+		n = 1;
+	share = umem_align_up(stage->used_bytes / n, UMEM_PAGE_BYTES);
+	for (unsigned i = 0; i < n; i++)
+		slices[i] = (struct slice){
+			.copier = copier,
+			.stage = stage,
+			.reader = &copier->readers[i],
+			.first = umem_min_u64(i * share, stage->used_bytes),
+			.last = i == n - 1 ? stage->used_bytes :
+					     umem_min_u64((i + 1) * share, stage->used_bytes),
+		};
+	r = umem_fan_out(n, read_slice, slices);
+	for (unsigned i = 0; i < n; i++) {
+		if (r == 0)
+			r = umem_pageset_add_ranges(&copier->unreadable, &slices[i].holes);
+		umem_ranges_deinit(&slices[i].holes);
+	}
+	copier->read_bytes += stage->used_bytes;
+	return r;
 }
 
 int umem_copier_unstage(struct umem_copier *copier, struct umem_stage *stage)
 {
 	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges holes = { 0 };
+	const uint8_t *bytes = stage->base;
 	struct umem_pageset_iter iter;
 	struct umem_range run;
 	int r = umem_pageset_walk(&copier->unreadable, &iter);
@@ -278,9 +395,13 @@ int umem_copier_unstage(struct umem_copier *copier, struct umem_stage *stage)
 	while (r == 0 && umem_pageset_next(&iter, &run))
 		r = umem_ranges_add(&holes, run.start, run.end);
 	umem_pageset_walk_end(&iter);
-	if (r == 0)
-		r = put_runs(copier, stage->runs, stage->n_runs, stage->base);
+	for (size_t i = 0; i < stage->n_pieces && r == 0; i++) {
+		const struct umem_stage_piece *p = &stage->pieces[i];
+
+		r = umem_copier_put(copier, p->start, bytes, (p->end - p->start) >> UMEM_PAGE_SHIFT);
+		bytes += p->end - p->start;
+	}
 	stage->used_bytes = 0;
-	stage->n_runs = 0;
+	stage->n_pieces = 0;
 	return r == 0 ? take_holes(copier, &holes) : r;
 }

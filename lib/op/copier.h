@@ -17,36 +17,49 @@
 #include "lib/mem/pageset.h"
 #include "lib/mem/reader.h"
 #include "lib/mem/target.h"
+#include "lib/op/fan.h"
+
+/**
+ * struct umem_stage_piece - a run of one region.
+ * @region: it; valid as long as the target's space is not refreshed.
+ * @start, @end: addresses.
+ */
+struct umem_stage_piece {
+	const struct umem_region *region;
+	uint64_t start;
+	uint64_t end;
+};
 
 /**
  * struct umem_stage - memory for pages that are read while the target is stopped.
  * @base, @room_bytes: touched before, so that filling it takes no page fault.
  * @used_bytes: filled.
- * @runs: addresses of what is in it, in order of filling.
- * @n_runs, @runs_room: how many.
+ * @pieces: what is in it, in order of filling.
+ * @n_pieces, @pieces_room: how many.
  */
 struct umem_stage {
 	uint8_t *base;
 	uint64_t room_bytes;
 	uint64_t used_bytes;
-	struct umem_range *runs;
-	size_t n_runs;
-	size_t runs_room;
+	struct umem_stage_piece *pieces;
+	size_t n_pieces;
+	size_t pieces_room;
 };
 
 /** umem_stage_deinit - free it. */
 void umem_stage_deinit(struct umem_stage *stage);
 
 /**
- * umem_stage_reserve - make room for @bytes more in @runs more, all touched.
+ * umem_stage_reserve - make room for @bytes more in @pieces more, all touched.
  * Quick when there is room. Return: 0 or -ENOMEM.
  */
-int umem_stage_reserve(struct umem_stage *stage, uint64_t bytes, size_t runs);
+int umem_stage_reserve(struct umem_stage *stage, uint64_t bytes, size_t pieces);
 
 /**
  * struct umem_copier - copies one target.
  * @target: the caller's.
- * @reader: reads it.
+ * @readers: read it, one for each slice of a stop; the first does the rest.
+ * @n_readers: how many there are.
  * @writer: the image; the caller's.
  * @space: index of the target in it.
  * @compare: store only what differs from the parent.
@@ -59,7 +72,8 @@ int umem_stage_reserve(struct umem_stage *stage, uint64_t bytes, size_t runs);
  */
 struct umem_copier {
 	struct umem_target *target;
-	struct umem_reader reader;
+	struct umem_reader readers[UMEM_FAN_MAX];
+	unsigned n_readers;
 	struct umem_image_writer *writer;
 	uint32_t space;
 	bool compare;
@@ -73,6 +87,9 @@ struct umem_copier {
 
 /** UMEM_COPIER_BYTES - read at once: what a cache holds. */
 #define UMEM_COPIER_BYTES (1u << 20)
+
+/** UMEM_COPIER_NONE - a copier of nothing, fit for umem_copier_deinit(). */
+#define UMEM_COPIER_NONE ((struct umem_copier){ .n_readers = 0 })
 
 /** umem_copier_init - Return: 0, UMEM_GONE, -ENOMEM, -errno of opening its memory. */
 int umem_copier_init(struct umem_copier *copier, struct umem_target *target);
@@ -98,8 +115,14 @@ void umem_copier_begin(struct umem_copier *copier, struct umem_image_writer *wri
 int umem_copier_copy(struct umem_copier *copier, struct umem_pageset *set);
 
 /**
- * umem_copier_stage - read @set into @stage only; nothing is written.
- * Return: as umem_copier_copy().
+ * umem_copier_prepare - find the objects behind all regions of the target now, so that
+ * reading them within a stop takes no more than that. Return: 0 or -ENOMEM.
+ */
+int umem_copier_prepare(struct umem_copier *copier);
+
+/**
+ * umem_copier_stage - read @set into @stage only, by several threads when it is much;
+ * nothing is written. Return: as umem_copier_copy().
  */
 int umem_copier_stage(struct umem_copier *copier, struct umem_pageset *set,
 	struct umem_stage *stage);

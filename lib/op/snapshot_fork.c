@@ -228,9 +228,7 @@ static int copy_child(struct umem_snapshotter *s, struct forks *f,
 	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges vanished = { 0 };
 	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges rest = { 0 };
 	UMEM_CLEANUP(umem_content_deinit) struct umem_content content = { 0 };
-	UMEM_CLEANUP(umem_copier_deinit) struct umem_copier copier = {
-		.reader = UMEM_READER_NONE
-	};
+	UMEM_CLEANUP(umem_copier_deinit) struct umem_copier copier = { 0 };
 	UMEM_CLEANUP(umem_target_freep) struct umem_target *child = NULL;
 	int pid = umem_fork_child(f->v[m->frozen]).pid;
 	int r = umem_target_open(pid, &options, &child, note);

@@ -243,11 +243,8 @@ static int run_rounds(struct umem_snapshotter *s, struct umem_note *note)
 /* Make room for what is read within the stop, and know where to read it. */
 static int make_ready(struct umem_snapshot_member *m)
 {
-	const struct umem_space *space = &m->target->space;
-	int r = 0;
+	int r = umem_copier_prepare(&m->copier);
 
-	for (size_t k = 0; k < space->n && r == 0; k++)
-		r = umem_reader_prepare(&m->copier.reader, &space->v[k]);
 	return r == 0 ? umem_stage_reserve(&m->stage, umem_pageset_bytes(&m->dirty) * 5 / 4 +
 		SPARE_BYTES, SPARE_RUNS) : r;
 }

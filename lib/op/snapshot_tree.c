@@ -40,7 +40,6 @@ int umem_snapshot_add_member(struct umem_snapshotter *s, int pid)
 	s->v = grown;
 	s->v[s->n++] = (struct umem_snapshot_member){
 		.pid = pid,
-		.copier = { .reader = UMEM_READER_NONE },
 	};
 	return 0;
 }
