@@ -29,6 +29,7 @@ static const struct {
 	{ "dp", UMEM_SMAP_DROPPABLE },
 	{ "ss", UMEM_SMAP_SHADOW },
 	{ "lo", UMEM_SMAP_LOCKED },
+	{ "mg", UMEM_SMAP_MERGEABLE },
 };
 
 void umem_smaps_deinit(struct umem_smaps *smaps)

@@ -24,6 +24,7 @@
 #define UMEM_SMAP_LOCKED    (1u << 6) /* lo: kept in memory by mlock(2) */
 #define UMEM_SMAP_WIPED     (1u << 9) /* wf: zeros in a child by fork */
 #define UMEM_SMAP_FAULTS    (1u << 7) /* um, ui: touching it may wait for a userfaultfd's reader */
+#define UMEM_SMAP_MERGEABLE (1u << 8) /* mg: its pages may be merged with equal ones */
 
 /**
  * struct umem_smap - one mapping.

@@ -64,3 +64,35 @@ int umem_uffd_continue(int fd, uint64_t start, uint64_t end)
 
 	return ioctl(fd, UFFDIO_CONTINUE, &more) < 0 ? -errno : 0;
 }
+
+int umem_uffd_changing(int fd)
+{
+	struct uffdio_copy copy = { .len = 0 };
+
+	if (ioctl(fd, UFFDIO_COPY, &copy) == 0 || errno == EINVAL)
+		return 0;
+	return errno == EAGAIN ? 1 : -errno;
+}
+
+int umem_uffd_read(int fd, struct uffd_msg *ret_msg)
+{
+	struct uffd_msg msg;
+	ssize_t n;
+
+	do
+		n = read(fd, &msg, sizeof(msg));
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	if (n != (ssize_t)sizeof(msg))
+		return -EAGAIN;
+	*ret_msg = msg;
+	return 0;
+}
+
+int umem_uffd_wake(int fd, uint64_t start, uint64_t end)
+{
+	struct uffdio_range range = { .start = start, .len = end - start };
+
+	return ioctl(fd, UFFDIO_WAKE, &range) < 0 ? -errno : 0;
+}

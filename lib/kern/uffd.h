@@ -63,4 +63,25 @@ int umem_uffd_protect(int fd, uint64_t start, uint64_t end, int on);
  */
 int umem_uffd_continue(int fd, uint64_t start, uint64_t end);
 
+/**
+ * umem_uffd_changing - is an event pending, or the change that it tells of under way?
+ *
+ * While one is, its maker waits (before the change for a discard, behind it for a
+ * move or an unmapping) until the event has been read, and umem_uffd_protect()
+ * says -EAGAIN. Changes nothing: it is a copy of no bytes, which the kernel
+ * refuses for the one reason or for the other.
+ *
+ * Return: 1 or 0; -errno when it cannot be told.
+ */
+int umem_uffd_changing(int fd);
+
+/**
+ * umem_uffd_read - the next message; faults come before events.
+ * Return: 0, -EAGAIN: there is none, -EINVAL before the hand-shake.
+ */
+int umem_uffd_read(int fd, struct uffd_msg *ret_msg);
+
+/** umem_uffd_wake - let all who wait for a fault in the range try again. Return: 0 or -errno. */
+int umem_uffd_wake(int fd, uint64_t start, uint64_t end);
+
 #endif
