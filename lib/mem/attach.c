@@ -11,6 +11,11 @@
  * UFFD_USER_MODE_ONLY first: an unprivileged target may do that, and in
  * asynchronous mode nothing is ever delivered, so it does not matter whose
  * faults they are.
+ *
+ * A synchronous one (umem_target_fetch_sync()) is another matter: with user mode
+ * only, a system call of the target that writes to protected memory would fail,
+ * and a guest's processor would be stopped by SIGBUS. It is made for all faults or
+ * not at all.
  */
 #include "lib/mem/target.h"
 
@@ -19,6 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/base/fd.h"
 #include "lib/base/note.h"
 #include "lib/kern/inject.h"
 #include "lib/kern/uffd.h"
@@ -28,6 +34,14 @@
 /* What the asynchronous trackers ask of UFFDIO_API. */
 #define ASYNC_FEATURES (UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED | \
 	UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP)
+
+/*
+ * What copying before the write asks. Not EVENT_FORK: children are not watched and
+ * run free.
+ */
+#define SYNC_FEATURES (UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_UNPOPULATED | \
+	UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_REMAP | \
+	UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_THREAD_ID)
 
 /* Processes that may be looked at, but never stopped. */
 static int refuse_to_stop(int pid, struct umem_note *note)
@@ -62,6 +76,46 @@ static int explain_uffd(const struct umem_target *target, long value, struct ume
 		return umem_note_set(note, (int)value, 0, "userfaultfd in pid %d: %s",
 			target->pid, strerror((int)-value));
 	}
+}
+
+int umem_target_fetch_sync(struct umem_target *target, uint64_t deadline_ns, int *ret_uffd,
+	uint64_t *ret_stop_ns, struct umem_note *note)
+{
+	struct umem_inject_step steps[] = {
+		{ .nr = SYS_userfaultfd, .args = { O_CLOEXEC | O_NONBLOCK },
+		  .arg0_from = -1, .else_of = -1, .fetch_fd = true },
+		{ .nr = SYS_close, .arg0_from = 0, .else_of = -1 },
+	};
+	UMEM_FD int uffd = -1;
+	struct umem_inject_report report;
+	int r = refuse_to_stop(target->pid, note);
+
+	if (r == 0)
+		r = umem_inject_run(target->pid, target->pidfd, steps, UMEM_ARRAY_LEN(steps),
+			deadline_ns ? deadline_ns : DEFAULT_DEADLINE_NS, &report, note);
+	if (r != 0)
+		return r;
+	uffd = steps[0].ret_fd;
+	if (uffd < 0 && steps[0].ret_value == -EPERM)
+		return umem_note_set(note, -EPERM, 0,
+			"pid %d may not have faults of the kernel served: set "
+			"vm.unprivileged_userfaultfd=1, or use method precopy", target->pid);
+	if (uffd < 0)
+		return explain_uffd(target,
+			steps[0].ret_value < 0 ? steps[0].ret_value : -EIO, note);
+	r = umem_uffd_api(uffd, SYNC_FEATURES, NULL);
+	if (r == -ESRCH) {
+		umem_note_set(note, r, 0, "process %d executed another program", target->pid);
+		return UMEM_GONE;
+	}
+	if (r < 0)
+		return umem_note_set(note, -ENOTTY, 0,
+			"the kernel does not let pid %d have its writes held up until they are "
+			"served (uffd_wp, Linux 6.4): %s; use method precopy", target->pid,
+			strerror(-r));
+	*ret_uffd = umem_fd_take(&uffd);
+	*ret_stop_ns = report.stop_ns;
+	return 0;
 }
 
 static int fetch_uffd(struct umem_target *target, uint64_t deadline_ns, struct umem_note *note)

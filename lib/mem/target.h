@@ -81,6 +81,20 @@ int umem_target_read_pins(struct umem_target *target, struct umem_pins *pins);
 int umem_target_check_kernel(const struct umem_feats *feats, struct umem_note *note);
 
 /**
+ * umem_target_fetch_sync - a userfaultfd of the target's memory that holds writers up until
+ * they are served, and tells of discards, moves and unmappings; hand-shake made.
+ * @deadline_ns: as in struct umem_attach_options.
+ * @ret_uffd: the caller's, the only reference: when it is closed, by our death too, all
+ *	protection goes and nobody waits any more.
+ * @ret_stop_ns: how long one thread was stopped.
+ *
+ * Faults of system calls and of guests are served, too. Return: as
+ * umem_target_attach(); -EPERM also when the target may not have such a one.
+ */
+int umem_target_fetch_sync(struct umem_target *target, uint64_t deadline_ns, int *ret_uffd,
+	uint64_t *ret_stop_ns, struct umem_note *note);
+
+/**
  * umem_target_refresh - read the live map into @space.
  * @appeared, @vanished: as umem_space_refresh().
  *
