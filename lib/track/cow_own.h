@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Inside of struct umem_cow (see cow.c): what the owner's thread and the serving
+ * thread share, and which of them may touch what when.
+ */
+#ifndef UMEM_TRACK_COW_OWN_H
+#define UMEM_TRACK_COW_OWN_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "lib/kern/pagemap.h"
+#include "lib/kern/smaps.h"
+#include "lib/kern/uffd.h"
+#include "lib/track/cow.h"
+#include "lib/track/cow_map.h"
+#include "lib/track/cow_notes.h"
+#include "lib/track/cow_ring.h"
+
+/** UMEM_COW_BLOCK_BYTES - what one page table maps. */
+#define UMEM_COW_BLOCK_BYTES (2ull << 20)
+
+/** UMEM_COW_BLOCK_PAGES - the same in pages. */
+#define UMEM_COW_BLOCK_PAGES (UMEM_COW_BLOCK_BYTES >> UMEM_PAGE_SHIFT)
+
+/**
+ * enum umem_cow_state - of a page.
+ * @UMEM_COW_EMPTY: not of the image: it read as zeros, or is not asked for.
+ * @UMEM_COW_WANTED: to be copied, by whoever is first.
+ * @UMEM_COW_MOVED: to be copied, by the serving thread: it alone knows where it is.
+ * @UMEM_COW_BUSY: the serving thread is copying it.
+ * @UMEM_COW_DONE: copied; it may be written.
+ * @UMEM_COW_LOST_UNMAPPED and on: lost, and why.
+ */
+enum umem_cow_state {
+	UMEM_COW_EMPTY,
+	UMEM_COW_WANTED,
+	UMEM_COW_MOVED,
+	UMEM_COW_BUSY,
+	UMEM_COW_DONE,
+	UMEM_COW_LOST_UNMAPPED,
+	UMEM_COW_LOST_DISCARDED,
+	UMEM_COW_LOST_CHANGED,
+	UMEM_COW_LOST_UNREADABLE,
+	UMEM_COW_LOST_GONE,
+	UMEM_COW_N_STATES,
+};
+
+/** UMEM_COW_OPEN - flag of a state before the moment: its protection was lifted. */
+#define UMEM_COW_OPEN 0x80
+
+/**
+ * struct umem_cow_seen - where a part was first seen: @n_pages from @page on, at @start of
+ * @process. Whether they still are there a map tells.
+ */
+struct umem_cow_seen {
+	struct umem_cow_process *process;
+	uint64_t start;
+	uint64_t page;
+	uint64_t n_pages;
+};
+
+/**
+ * struct umem_cow_part - pages with one content.
+ * @seen, @n_seen: where.
+ * @n_pages: how many.
+ * @unit_pages: how many are protected together: 1, or a huge page's.
+ * @state: enum umem_cow_state of each. The owner's until the moment, then by
+ *	compare and exchange only.
+ * @open: of each block, is it listed as having open pages?
+ * @blocks: page numbers, by whole blocks, in which something is or was populated.
+ */
+struct umem_cow_part {
+	struct umem_cow_seen *seen;
+	size_t n_seen;
+	uint64_t n_pages;
+	uint64_t unit_pages;
+	_Atomic uint8_t *state;
+	uint8_t *open;
+	struct umem_ranges blocks;
+};
+
+/** struct umem_cow_run - @n_pages pages of @part from @page on. */
+struct umem_cow_run {
+	struct umem_cow_part *part;
+	uint64_t page;
+	uint64_t n_pages;
+};
+
+/** struct umem_cow_runs - @n of them; all zero is empty. */
+struct umem_cow_runs {
+	struct umem_cow_run *v;
+	size_t n;
+	size_t room;
+};
+
+/**
+ * struct umem_cow_process - a member.
+ * @target, @uffd, @index: of it; @uffd is ours.
+ * @mem_fd: its /proc/PID/mem, or -1.
+ * @which: what the image is to hold; empty for all.
+ * @registered: registered, whole mappings.
+ * @watched: registered, and of the image.
+ * @guarded: the part of @watched that is protected, with marks where nothing is: a
+ *	first touch is told.
+ * @unsteady: discarded since; a discard that was told may still be to come, so it is
+ *	not guarded again before everything is stopped.
+ * @stopped: what the caller copies in the stop; @stop says why.
+ * @image: what addresses showed at the moment.
+ * @now: what they show; the serving thread's from the moment on.
+ * @merging: its pages may be merged; new mappings are not trusted.
+ * @huge: some of it is or was mapped by huge pages.
+ * @gone: its memory exists no longer.
+ */
+struct umem_cow_process {
+	struct umem_target *target;
+	int uffd;
+	int mem_fd;
+	uint32_t index;
+	struct umem_ranges which;
+	struct umem_ranges registered;
+	struct umem_ranges watched;
+	struct umem_ranges guarded;
+	struct umem_ranges unsteady;
+	struct umem_ranges stopped;
+	struct umem_reasons stop;
+	struct umem_cow_map image;
+	struct umem_cow_map now;
+	bool merging;
+	_Atomic bool huge;
+	_Atomic bool gone;
+};
+
+/**
+ * enum umem_cow_order - what the serving thread is to do.
+ * @UMEM_COW_NOTE: let writers go and note where.
+ * @UMEM_COW_HOLD: be idle, with nothing pending.
+ * @UMEM_COW_COPY: copy before the write.
+ * @UMEM_COW_RELEASE: let everybody go.
+ * @UMEM_COW_END: end.
+ */
+enum umem_cow_order {
+	UMEM_COW_NOTE,
+	UMEM_COW_HOLD,
+	UMEM_COW_COPY,
+	UMEM_COW_RELEASE,
+	UMEM_COW_END,
+};
+
+/** UMEM_COW_CHUNK_PAGES - what is copied at once at most: a huge page. */
+#define UMEM_COW_CHUNK_PAGES 512
+
+/** UMEM_COW_SWEEP_PAGES - what the sweep copies at once of small pages. */
+#define UMEM_COW_SWEEP_PAGES 64
+
+/**
+ * struct umem_cow_sweep - the owner's copying in the background.
+ * @begun: the first piece was asked for.
+ * @hot, @i_hot: what was written shortly before the moment comes first,
+ * @i_part, @at: then everything: the part, and the page in it.
+ * @bytes: of a chunk.
+ * @chunk, @n_chunk: runs of it that are ours, and where their bytes are in @bytes.
+ * @i_chunk: the next to give.
+ * @n_done: pages.
+ */
+struct umem_cow_sweep {
+	bool begun;
+	struct umem_cow_runs hot;
+	size_t i_hot;
+	size_t i_part;
+	uint64_t at;
+	uint8_t *bytes;
+	struct umem_cow_staged chunk[UMEM_COW_CHUNK_PAGES];
+	size_t n_chunk;
+	size_t i_chunk;
+	uint64_t n_done;
+};
+
+/** UMEM_COW_N_LIFTS - requests to lift protection that fit in; a power of two. */
+#define UMEM_COW_N_LIFTS 256
+
+/**
+ * struct umem_cow_lifts - swept pages that need their protection no longer, from the
+ * owner to the thread. What does not fit in is lifted when somebody writes.
+ */
+struct umem_cow_lifts {
+	struct umem_cow_run v[UMEM_COW_N_LIFTS];
+	_Atomic uint64_t put;
+	_Atomic uint64_t got;
+};
+
+/** struct umem_cow_held - a fault that waits until a change of the mappings is through. */
+struct umem_cow_held {
+	struct umem_cow_process *process;
+	uint64_t addr;
+	uint64_t since_ns;
+};
+
+/** UMEM_COW_MAX_HELD - more than these are woken, and fault again. */
+#define UMEM_COW_MAX_HELD 1024
+
+/**
+ * struct umem_cow_server - the serving thread's own.
+ * @thread, @started: it.
+ * @wake_fd: eventfd that wakes it.
+ * @polls: the userfaultfds, and @wake_fd last.
+ * @held, @n_held: faults that wait.
+ * @next_addr, @next_process, @ahead: a writer who goes on there is going through memory.
+ * @i_moved, @moved_at: process and address where it goes on copying what was moved.
+ * @n_moved: pages that are MOVED.
+ * @vec, @holes: scratch.
+ * @stats: the thread's part.
+ */
+struct umem_cow_server {
+	pthread_t thread;
+	bool started;
+	int wake_fd;
+	struct pollfd *polls;
+	struct umem_cow_held held[UMEM_COW_MAX_HELD];
+	size_t n_held;
+	uint64_t next_addr;
+	struct umem_cow_process *next_process;
+	uint64_t ahead;
+	size_t i_moved;
+	uint64_t moved_at;
+	_Atomic uint64_t n_moved;
+	struct page_region vec[UMEM_COW_CHUNK_PAGES];
+	struct umem_ranges holes;
+	struct umem_cow_stats stats;
+};
+
+/**
+ * struct umem_cow - see cow.h.
+ * @v, @n: the members.
+ * @parts, @n_parts, @parts_room: all of them.
+ * @opened: blocks with open pages; before the moment.
+ * @vec, @n_vec: scratch of the owner.
+ * @guard_bit: PAGE_IS_GUARD, or 0 where the kernel does not know it.
+ * @swaps: there is a swap area.
+ * @giving: the last piece is of the ring.
+ * @order: the owner's; @ack: what the thread is doing.
+ * @section: odd while the thread handles a message.
+ * @error: -errno that ended its service, or 0.
+ * @overflow: a note could not be kept.
+ * @wants_room: the thread waits for staging memory.
+ * @stopped: within the moment: nothing may be unregistered unnoticed.
+ * @n_protected, @moment_ns: for the statistics.
+ */
+struct umem_cow {
+	struct umem_cow_options options;
+	struct umem_cow_process *v;
+	size_t n;
+	struct umem_cow_part **parts;
+	size_t n_parts;
+	size_t parts_room;
+	struct umem_cow_runs opened;
+	struct page_region *vec;
+	size_t n_vec;
+	uint64_t guard_bit;
+	bool swaps;
+	bool stopped;
+	bool giving;
+	struct umem_cow_notes notes;
+	struct umem_cow_ring ring;
+	struct umem_cow_lifts lifts;
+	struct umem_cow_sweep sweep;
+	struct umem_cow_server server;
+	_Atomic int order;
+	_Atomic int ack;
+	_Atomic uint64_t section;
+	_Atomic int error;
+	_Atomic bool overflow;
+	_Atomic bool wants_room;
+	uint64_t n_protected;
+	uint64_t moment_ns;
+};
+
+/* cow_part.c: the model of pages, the owner's before the moment. */
+
+/** umem_cow_runs_add - append. Return: 0 or -ENOMEM. */
+int umem_cow_runs_add(struct umem_cow_runs *runs, const struct umem_cow_run *run);
+
+/** umem_cow_runs_deinit - free what the list owns and make it empty. */
+void umem_cow_runs_deinit(struct umem_cow_runs *runs);
+
+/**
+ * umem_cow_part_new - a part of @n_pages empty pages, owned by @cow.
+ * Return: 0 or -ENOMEM.
+ */
+int umem_cow_part_new(struct umem_cow *cow, uint64_t n_pages, uint64_t unit_pages,
+	struct umem_cow_part **ret_part);
+
+/**
+ * umem_cow_part_show - @process shows pages of @part, from @page on, at [@start, @end).
+ * Return: 0 or -ENOMEM.
+ */
+int umem_cow_part_show(struct umem_cow_part *part, struct umem_cow_process *process,
+	uint64_t start, uint64_t end, uint64_t page);
+
+/**
+ * umem_cow_where - the address of a page at one of the places where it was seen.
+ * @map: of the process of @seen.
+ * @run: pages.
+ *
+ * Return: how many of @run, from its first on, are still there in a row; then *@ret_addr
+ * is set.
+ */
+uint64_t umem_cow_where(const struct umem_cow_map *map, const struct umem_cow_seen *seen,
+	const struct umem_cow_run *run, uint64_t *ret_addr);
+
+/** umem_cow_part_free - NULL is fine. Return: NULL. */
+struct umem_cow_part *umem_cow_part_free(struct umem_cow_part *part);
+
+/**
+ * umem_cow_mark - set the state of what [@start, @end) shows; what is not of the image is
+ * passed over. @state without UMEM_COW_OPEN. Return: 0 or -ENOMEM.
+ */
+int umem_cow_mark(struct umem_cow_process *process, uint64_t start, uint64_t end,
+	enum umem_cow_state state);
+
+/**
+ * umem_cow_mark_open - it is to be copied, and its protection was lifted: it goes to
+ * @cow->opened. Return: 0 or -ENOMEM.
+ */
+int umem_cow_mark_open(struct umem_cow *cow, struct umem_cow_process *process, uint64_t start,
+	uint64_t end);
+
+/** umem_cow_state_of - the state of one page. */
+static inline enum umem_cow_state umem_cow_state_of(const struct umem_cow_part *part, uint64_t page)
+{
+	return (enum umem_cow_state)atomic_load_explicit(&part->state[page],
+		memory_order_acquire);
+}
+
+/** umem_cow_take - move a page from one state to another. Return: was it in @from? */
+static inline bool umem_cow_take(struct umem_cow_part *part, uint64_t page,
+	enum umem_cow_state from, enum umem_cow_state to)
+{
+	uint8_t want = (uint8_t)from;
+
+	return atomic_compare_exchange_strong_explicit(&part->state[page], &want, (uint8_t)to,
+		memory_order_acq_rel, memory_order_acquire);
+}
+
+/* cow_guard.c: registering and protecting, by the owner. */
+
+/** umem_cow_forget - [@start, @end) shows nothing of the image any more. Return: 0 or -ENOMEM. */
+int umem_cow_forget(struct umem_cow_process *process, uint64_t start, uint64_t end);
+
+/**
+ * umem_cow_adopt - register and protect what is mapped, to be in the image, and not watched
+ * yet. @smaps: its flags, or NULL. @stopped: nothing runs. Return: 0, UMEM_GONE, -errno.
+ */
+int umem_cow_adopt(struct umem_cow *cow, struct umem_cow_process *process,
+	const struct umem_smaps *smaps, bool stopped);
+
+/**
+ * umem_cow_guard - protect what is populated in [@start, @end) of one mapping, with the blocks
+ * around it, in steps, while everything runs. Return: 0, UMEM_GONE, -errno.
+ */
+int umem_cow_guard(struct umem_cow *cow, struct umem_cow_process *process, uint64_t start,
+	uint64_t end);
+
+/**
+ * umem_cow_catch_up - everything is stopped: protect what is populated in [@start, @end), and
+ * nothing else. Return: 0, UMEM_GONE, -errno.
+ */
+int umem_cow_catch_up(struct umem_cow *cow, struct umem_cow_process *process, uint64_t start,
+	uint64_t end);
+
+/** umem_cow_close - protect the open pages again. Return: 0, UMEM_GONE, -errno. */
+int umem_cow_close(struct umem_cow *cow, struct umem_cow_runs *hot);
+
+/* cow_serve.c, cow_copy.c: the serving thread. */
+
+/** umem_cow_serve_start - start it in NOTE. Return: 0, -EAGAIN, -EMFILE. */
+int umem_cow_serve_start(struct umem_cow *cow);
+
+/** umem_cow_serve_end - end it and wait for it. */
+void umem_cow_serve_end(struct umem_cow *cow);
+
+/**
+ * umem_cow_order - tell it what to do, and wait until it does.
+ * Return: 0, -EAGAIN when it does not come to rest within a second; -errno of its failure.
+ */
+int umem_cow_order(struct umem_cow *cow, enum umem_cow_order order);
+
+/** umem_cow_wake - let it look for work. */
+void umem_cow_wake(struct umem_cow *cow);
+
+/** umem_cow_fail - its service ends here. */
+void umem_cow_fail(struct umem_cow *cow, int error);
+
+/**
+ * umem_cow_lift - lift protection of [@start, @end) and wake who waits there.
+ * Return: 0, also where nothing is registered any more; -EAGAIN, -ESRCH.
+ */
+int umem_cow_lift(struct umem_cow_process *process, uint64_t start, uint64_t end);
+
+/** umem_cow_copy_fault - serve a fault behind the moment. Return: 0, -EAGAIN: hold it. */
+int umem_cow_copy_fault(struct umem_cow *cow, struct umem_cow_process *process, uint64_t addr);
+
+/** umem_cow_copy_range - copy what [@start, @end) shows and is not copied yet. */
+void umem_cow_copy_range(struct umem_cow *cow, struct umem_cow_process *process, uint64_t start,
+	uint64_t end);
+
+/** umem_cow_copy_moved - copy some of what was moved. Return: was there something to do? */
+bool umem_cow_copy_moved(struct umem_cow *cow);
+
+/** umem_cow_copy_event - apply an event behind the moment. */
+void umem_cow_copy_event(struct umem_cow *cow, struct umem_cow_process *process,
+	const struct uffd_msg *msg);
+
+/** umem_cow_extent - how much is lifted along with @addr: at least its page. */
+void umem_cow_extent(struct umem_cow *cow, struct umem_cow_process *process, uint64_t addr,
+	struct umem_range *ret_range);
+
+/**
+ * umem_cow_intact - which pages of [@start, @end) are there and protected.
+ * @ok: a byte for each page is set to 1, else 0.
+ * Return: 0, -ESRCH, -errno.
+ */
+int umem_cow_intact(struct umem_cow_process *process, uint64_t start, uint64_t end,
+	struct page_region *vec, size_t n_vec, uint8_t *ok);
+
+/* cow_peek.c */
+
+/**
+ * umem_cow_peek - an event is pending: copy what is about to be discarded.
+ * Return: was the event's maker seen?
+ */
+bool umem_cow_peek(struct umem_cow *cow, struct umem_cow_process *process);
+
+/* cow_sweep.c */
+
+/** umem_cow_sweep_deinit - free what it owns. */
+void umem_cow_sweep_deinit(struct umem_cow_sweep *sweep);
+
+#endif

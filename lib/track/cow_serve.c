@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The thread that serves faults and events: its loop, and its work before the
+ * moment.
+ *
+ * Theory of operation
+ *
+ * One message at a time, and each by the same three steps:
+ *
+ *     poll     something is there
+ *     probe    is it (or is among it) an event? Then what is about to be discarded
+ *              is copied first (cow_peek.c)
+ *     read     faults come before events
+ *
+ * A read without a poll before it could return an event that came behind the
+ * probe. With it, only a fault that vanishes (its thread was hit by a signal)
+ * just when an event comes can be in the way of that; such a discard is noticed
+ * (cow_copy.c), and what it cost is named.
+ *
+ * While a change of the mappings is under way the kernel lets nobody lift
+ * protection. Faults that were read by then are held, and tried again.
+ *
+ * The owner's orders are read between messages. HOLD is acknowledged when
+ * nothing is pending; from then on until the next order the owner may touch all
+ * that is the thread's.
+ */
+#include "lib/track/cow_own.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/fault.h"
+#include "lib/base/fd.h"
+
+/* What a writer who goes through memory in order gets lifted at once, at most. */
+#define MAX_AHEAD_PAGES 16
+
+/* How long the owner waits for the thread to come to rest. */
+#define PATIENCE_NS 1000000000ull
+
+/* Between two tries while a change of the mappings is under way. */
+#define RETRY_NS 20000
+
+void umem_cow_wake(struct umem_cow *cow)
+{
+	uint64_t one = 1;
+	ssize_t n = write(cow->server.wake_fd, &one, sizeof(one));
+
+	(void)n; /* it can only be full, and then it wakes, too */
+}
+
+void umem_cow_fail(struct umem_cow *cow, int error)
+{
+	int none = 0;
+
+	atomic_compare_exchange_strong(&cow->error, &none, error);
+}
+
+int umem_cow_order(struct umem_cow *cow, enum umem_cow_order order)
+{
+	uint64_t since_ns = umem_now_ns();
+
+	atomic_store(&cow->order, order);
+	umem_cow_wake(cow);
+	while (atomic_load(&cow->ack) != (int)order) {
+		int error = atomic_load(&cow->error);
+
+		if (error < 0 && order != UMEM_COW_RELEASE && order != UMEM_COW_END)
+			return error;
+		if (umem_now_ns() - since_ns > PATIENCE_NS)
+			return -EAGAIN;
+		sched_yield();
+	}
+	return 0;
+}
+
+int umem_cow_lift(struct umem_cow_process *process, uint64_t start, uint64_t end)
+{
+	int r = umem_uffd_protect(process->uffd, start, end, false);
+
+	if (r == -EINVAL) {
+		/* Huge pages of the reserved pool are lifted whole. */
+		start = umem_align_down(start, UMEM_COW_BLOCK_BYTES);
+		end = umem_align_up(end, UMEM_COW_BLOCK_BYTES);
+		r = umem_uffd_protect(process->uffd, start, end, false);
+	}
+	if (r == -ESRCH) {
+		atomic_store(&process->gone, true);
+		return r;
+	}
+	if (r == -EAGAIN)
+		return r;
+	/* Unmapped, or never ours to protect: whoever waits may look again. */
+	if (r < 0)
+		umem_uffd_wake(process->uffd, start, end);
+	return 0;
+}
+
+/* Is the page at @addr part of a transparent huge page? */
+static bool is_huge(struct umem_cow *cow, struct umem_cow_process *process, uint64_t addr)
+{
+	struct umem_scan scan = {
+		.at = addr,
+		.end = addr + UMEM_PAGE_BYTES,
+		.all = PAGE_IS_HUGE,
+		.wanted = PAGE_IS_HUGE,
+	};
+	size_t n = 0;
+
+	return umem_pagemap_scan(process->target->pagemap_fd, &scan, cow->server.vec, 1, &n) ==
+		0 && n == 1;
+}
+
+void umem_cow_extent(struct umem_cow *cow, struct umem_cow_process *process, uint64_t addr,
+	struct umem_range *ret_range)
+{
+	struct umem_cow_server *s = &cow->server;
+	uint64_t page = umem_align_down(addr, UMEM_PAGE_BYTES);
+
+	if (atomic_load_explicit(&process->huge, memory_order_relaxed) &&
+		is_huge(cow, process, page)) {
+		ret_range->start = umem_align_down(addr, UMEM_COW_BLOCK_BYTES);
+		ret_range->end = ret_range->start + UMEM_COW_BLOCK_BYTES;
+		return;
+	}
+	if (s->next_process == process && s->next_addr == page)
+		s->ahead = umem_min_u64(s->ahead * 2, MAX_AHEAD_PAGES);
+	else
+		s->ahead = 1;
+	ret_range->start = page;
+	ret_range->end = page + s->ahead * UMEM_PAGE_BYTES;
+	/* Not past a page table: what comes behind may be of another kind. */
+	ret_range->end = umem_min_u64(ret_range->end,
+		umem_align_down(page, UMEM_COW_BLOCK_BYTES) + UMEM_COW_BLOCK_BYTES);
+	s->next_process = process;
+	s->next_addr = ret_range->end;
+}
+
+static void note(struct umem_cow *cow, struct umem_cow_process *process, uint64_t start,
+	uint64_t end, enum umem_cow_noted noted)
+{
+	struct umem_cow_note what = { start, end, process->index, noted };
+
+	if (UMEM_FAULT_POINT("cow.note-lost") || umem_cow_notes_put(&cow->notes, &what) < 0)
+		atomic_store(&cow->overflow, true);
+}
+
+/* A fault before the moment. The note comes behind the lifting. Return: 0, -EAGAIN. */
+static int note_fault(struct umem_cow *cow, struct umem_cow_process *process, uint64_t addr)
+{
+	struct umem_range range;
+	int r;
+
+	umem_cow_extent(cow, process, addr, &range);
+	r = umem_cow_lift(process, range.start, range.end);
+	if (r == -EAGAIN)
+		return r;
+	note(cow, process, range.start, range.end, UMEM_COW_LIFTED);
+	cow->server.stats.n_noted++;
+	return 0;
+}
+
+static void note_event(struct umem_cow *cow, struct umem_cow_process *process,
+	const struct uffd_msg *msg)
+{
+	switch (msg->event) {
+	case UFFD_EVENT_REMOVE:
+		note(cow, process, msg->arg.remove.start, msg->arg.remove.end,
+			UMEM_COW_DISCARDED);
+		break;
+	case UFFD_EVENT_UNMAP:
+		note(cow, process, msg->arg.remove.start, msg->arg.remove.end,
+			UMEM_COW_REMAPPED);
+		break;
+	case UFFD_EVENT_REMAP:
+		note(cow, process, msg->arg.remap.from, msg->arg.remap.from + msg->arg.remap.len,
+			UMEM_COW_REMAPPED);
+		note(cow, process, msg->arg.remap.to, msg->arg.remap.to + msg->arg.remap.len,
+			UMEM_COW_REMAPPED);
+		break;
+	default:
+		break;
+	}
+}
+
+static void count_time(struct umem_cow_stats *stats, uint64_t ns)
+{
+	unsigned class = ns ? 64 - (unsigned)__builtin_clzll(ns) : 0;
+
+	stats->times[class < UMEM_COW_N_TIMES ? class : UMEM_COW_N_TIMES - 1]++;
+	stats->max_ns = umem_max_u64(stats->max_ns, ns);
+}
+
+/* Return: 0: served; -EAGAIN: not now. */
+static int serve_fault(struct umem_cow *cow, struct umem_cow_process *process, uint64_t addr,
+	uint64_t since_ns)
+{
+	int order = atomic_load_explicit(&cow->order, memory_order_acquire), r;
+	uint64_t page = umem_align_down(addr, UMEM_PAGE_BYTES);
+
+	if (order == UMEM_COW_COPY) {
+		r = umem_cow_copy_fault(cow, process, page);
+		if (r == 0) {
+			cow->server.stats.n_faults++;
+			count_time(&cow->server.stats, umem_now_ns() - since_ns);
+		}
+		return r;
+	}
+	if (order == UMEM_COW_RELEASE || order == UMEM_COW_END)
+		return umem_cow_lift(process, page, page + UMEM_PAGE_BYTES) == -EAGAIN ?
+			-EAGAIN : 0;
+	return note_fault(cow, process, page);
+}
+
+static void hold(struct umem_cow *cow, struct umem_cow_process *process, uint64_t addr,
+	uint64_t since_ns)
+{
+	struct umem_cow_server *s = &cow->server;
+
+	if (s->n_held == UMEM_COW_MAX_HELD) {
+		umem_uffd_wake(process->uffd, addr, addr + UMEM_PAGE_BYTES);
+		return;
+	}
+	s->held[s->n_held++] = (struct umem_cow_held){ process, addr, since_ns };
+}
+
+/* Faults that waited for a change of the mappings. */
+static void try_held(struct umem_cow *cow)
+{
+	struct umem_cow_server *s = &cow->server;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < s->n_held; i++) {
+		struct umem_cow_held h = s->held[i];
+
+		if (serve_fault(cow, h.process, h.addr, h.since_ns) == -EAGAIN)
+			s->held[kept++] = h;
+	}
+	s->n_held = kept;
+}
+
+static void serve_event(struct umem_cow *cow, struct umem_cow_process *process,
+	const struct uffd_msg *msg)
+{
+	int order = atomic_load_explicit(&cow->order, memory_order_acquire);
+
+	if (order == UMEM_COW_COPY)
+		umem_cow_copy_event(cow, process, msg);
+	else if (order == UMEM_COW_NOTE || order == UMEM_COW_HOLD)
+		note_event(cow, process, msg);
+}
+
+/* One message of @process, of which poll(2) said that it is there. */
+static void serve_one(struct umem_cow *cow, struct umem_cow_process *process)
+{
+	bool copying = atomic_load_explicit(&cow->order, memory_order_acquire) == UMEM_COW_COPY;
+	uint64_t since_ns = umem_now_ns();
+	struct uffd_msg msg;
+	int r;
+
+	if (copying && umem_uffd_changing(process->uffd) == 1) {
+		if (!UMEM_FAULT_POINT("cow.no-peek"))
+			umem_cow_peek(cow, process);
+	}
+	r = umem_uffd_read(process->uffd, &msg);
+	if (r == -EAGAIN)
+		return;
+	if (r < 0) {
+		umem_cow_fail(cow, r);
+		return;
+	}
+	if (msg.event != UFFD_EVENT_PAGEFAULT)
+		serve_event(cow, process, &msg);
+	else if (serve_fault(cow, process, msg.arg.pagefault.address, since_ns) == -EAGAIN)
+		hold(cow, process, umem_align_down(msg.arg.pagefault.address, UMEM_PAGE_BYTES),
+			since_ns);
+}
+
+/* Swept pages need their protection no longer. Return: was there something to do? */
+static bool lift_swept(struct umem_cow *cow)
+{
+	struct umem_cow_lifts *lifts = &cow->lifts;
+	uint64_t got = atomic_load_explicit(&lifts->got, memory_order_relaxed);
+	struct umem_cow_run run;
+
+	if (got == atomic_load_explicit(&lifts->put, memory_order_acquire))
+		return false;
+	run = lifts->v[got % UMEM_COW_N_LIFTS];
+	for (size_t i = 0; i < run.part->n_seen; i++) {
+		const struct umem_cow_seen *seen = &run.part->seen[i];
+		struct umem_cow_run rest = run;
+
+		while (rest.n_pages > 0) {
+			uint64_t addr = 0;
+			uint64_t n = umem_cow_where(&seen->process->now, seen, &rest, &addr);
+
+			/* Refused during a change: then when somebody writes. */
+			if (n)
+				umem_cow_lift(seen->process, addr, addr + (n << UMEM_PAGE_SHIFT));
+			n = n ? n : 1;
+			rest.page += n;
+			rest.n_pages -= n;
+		}
+	}
+	atomic_store_explicit(&lifts->got, got + 1, memory_order_release);
+	return true;
+}
+
+/* Work for which nobody waits. Return: was there some? */
+static bool work(struct umem_cow *cow)
+{
+	if (atomic_load_explicit(&cow->order, memory_order_acquire) != UMEM_COW_COPY)
+		return false;
+	return lift_swept(cow) || umem_cow_copy_moved(cow);
+}
+
+/* Wait for messages. Return: how many descriptors have some; @ms as poll(2). */
+static int await(struct umem_cow *cow, int ms)
+{
+	struct umem_cow_server *s = &cow->server;
+	/* At rest: whoever faults waits for the next order. */
+	bool rests = atomic_load_explicit(&cow->ack, memory_order_relaxed) == UMEM_COW_HOLD;
+	int n = rests ? poll(&s->polls[cow->n], 1, ms) : poll(s->polls, cow->n + 1, ms);
+	uint64_t count;
+
+	if (n > 0 && s->polls[cow->n].revents) {
+		ssize_t got = read(s->wake_fd, &count, sizeof(count));
+
+		(void)got;
+		n--;
+	}
+	return rests ? 0 : n;
+}
+
+/* Acknowledge an order, when it may be. */
+static void obey(struct umem_cow *cow, bool busy)
+{
+	int order = atomic_load_explicit(&cow->order, memory_order_acquire);
+
+	if (atomic_load_explicit(&cow->ack, memory_order_relaxed) == order)
+		return;
+	if (order == UMEM_COW_HOLD) {
+		if (busy || cow->server.n_held)
+			return;
+		for (size_t i = 0; i < cow->n; i++)
+			if (umem_uffd_changing(cow->v[i].uffd) == 1)
+				return;
+	}
+	atomic_store_explicit(&cow->ack, order, memory_order_release);
+}
+
+static void *serve(void *user)
+{
+	struct umem_cow *cow = user;
+	bool spins = cow->options.place == UMEM_COW_PLACE_SPIN;
+	bool busy = true;
+
+	while (atomic_load_explicit(&cow->order, memory_order_acquire) != UMEM_COW_END) {
+		int order = atomic_load_explicit(&cow->order, memory_order_acquire);
+		bool awaited = atomic_load_explicit(&cow->ack, memory_order_relaxed) != order;
+		int n = await(cow, busy || spins || awaited || cow->server.n_held ? 0 : -1);
+
+		busy = n > 0;
+		for (size_t i = 0; i < cow->n && n > 0; i++) {
+			if (!cow->server.polls[i].revents)
+				continue;
+			atomic_fetch_add(&cow->section, 1);
+			serve_one(cow, &cow->v[i]);
+			atomic_fetch_add(&cow->section, 1);
+		}
+		if (cow->server.n_held) {
+			atomic_fetch_add(&cow->section, 1);
+			try_held(cow);
+			atomic_fetch_add(&cow->section, 1);
+			if (!busy && cow->server.n_held)
+				nanosleep(&(struct timespec){ .tv_nsec = RETRY_NS }, NULL);
+		}
+		obey(cow, busy);
+		if (!busy) {
+			atomic_fetch_add(&cow->section, 1);
+			busy = work(cow);
+			atomic_fetch_add(&cow->section, 1);
+		}
+	}
+	atomic_store(&cow->ack, UMEM_COW_END);
+	return NULL;
+}
+
+int umem_cow_serve_start(struct umem_cow *cow)
+{
+	struct umem_cow_server *s = &cow->server;
+	sigset_t all, before;
+	int r;
+
+	s->ahead = 1;
+	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (s->wake_fd < 0)
+		return -errno;
+	s->polls = calloc(cow->n + 1, sizeof(*s->polls));
+	if (!s->polls)
+		return -ENOMEM;
+	for (size_t i = 0; i < cow->n; i++)
+		s->polls[i] = (struct pollfd){ .fd = cow->v[i].uffd, .events = POLLIN };
+	s->polls[cow->n] = (struct pollfd){ .fd = s->wake_fd, .events = POLLIN };
+	/* The signals of the process are for the threads that know of them. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = (int)UMEM_FAULT_POINT("cow.no-thread");
+	if (r == 0)
+		r = pthread_create(&s->thread, NULL, serve, cow);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	s->started = r == 0;
+	return -r;
+}
+
+void umem_cow_serve_end(struct umem_cow *cow)
+{
+	struct umem_cow_server *s = &cow->server;
+
+	if (s->started) {
+		atomic_store(&cow->order, UMEM_COW_END);
+		umem_cow_wake(cow);
+		pthread_join(s->thread, NULL);
+		s->started = false;
+	}
+	s->wake_fd = umem_fd_close(s->wake_fd);
+	free(s->polls);
+	s->polls = NULL;
+	umem_ranges_deinit(&s->holes);
+}

@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Giving the pages of the image to the owner: what was staged, and what the
+ * sweep copies in the background.
+ *
+ * Theory of operation
+ *
+ * The sweep reads a chunk without asking anybody, and finds out afterwards
+ * whether it may keep it. A page may be kept when it was, at the time of the
+ * reading, what it was at the moment. Behind the reading, in this order:
+ *
+ *   1. it is there and protected, so nobody wrote it, and nothing else was put
+ *      in its place (another page that is protected would have to be moved there;)
+ *   2. no change of the mappings is under way (so no move is through whose
+ *      event was not read),
+ *   3. the serving thread is not just between reading an event and having
+ *      applied it: its section is even, or another one by now,
+ *   4. it still is WANTED: whatever was written, discarded, moved or unmapped
+ *      before is not, because the serving thread took it before it let that
+ *      happen, or when it learned of it.
+ *
+ * In step 4 it becomes DONE, and its protection is left to the serving thread:
+ * it alone may lift, because it alone knows what an address shows now.
+ *
+ * Nothing here waits for the serving thread, which may in turn wait for staging
+ * memory to be given back here: where a step fails, what is staged is given
+ * first, and the chunk is read again.
+ */
+#include "lib/track/cow_own.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/fault.h"
+#include "lib/base/note.h"
+#include "lib/kern/procmem.h"
+
+/* Looks at the section before the staged pages are looked at again. */
+#define MAX_LOOKS 200
+
+void umem_cow_sweep_deinit(struct umem_cow_sweep *sweep)
+{
+	umem_cow_runs_deinit(&sweep->hot);
+	free(sweep->bytes);
+	*sweep = (struct umem_cow_sweep){ 0 };
+}
+
+/* The next WANTED pages of [from, to) of @part. */
+static bool find_wanted(struct umem_cow_part *part, uint64_t from, uint64_t to,
+	struct umem_cow_run *ret_run)
+{
+	uint64_t most = umem_max_u64(UMEM_COW_SWEEP_PAGES, part->unit_pages);
+	const uint8_t *state = (const uint8_t *)part->state;
+	const uint8_t *at = from < to ? memchr(state + from, UMEM_COW_WANTED, to - from) : NULL;
+
+	if (!at)
+		return false;
+	ret_run->part = part;
+	ret_run->page = (uint64_t)(at - state);
+	if (part->unit_pages > 1)
+		ret_run->page = umem_align_down(ret_run->page, part->unit_pages);
+	to = umem_min_u64(to, ret_run->page + most);
+	for (ret_run->n_pages = 1; ret_run->page + ret_run->n_pages < to; ret_run->n_pages++)
+		if (state[ret_run->page + ret_run->n_pages] != UMEM_COW_WANTED)
+			break;
+	return true;
+}
+
+/* What was written shortly before the moment, as long as it is to be copied. */
+static bool next_hot(struct umem_cow_sweep *sweep, struct umem_cow_run *ret_run)
+{
+	for (; sweep->i_hot < sweep->hot.n; sweep->i_hot++) {
+		const struct umem_cow_run *hot = &sweep->hot.v[sweep->i_hot];
+
+		if (find_wanted(hot->part, hot->page, hot->page + hot->n_pages, ret_run))
+			return true;
+	}
+	return false;
+}
+
+static bool next_cold(struct umem_cow *cow, struct umem_cow_run *ret_run)
+{
+	struct umem_cow_sweep *sweep = &cow->sweep;
+
+	for (; sweep->i_part < cow->n_parts; sweep->i_part++, sweep->at = 0) {
+		struct umem_cow_part *part = cow->parts[sweep->i_part];
+
+		for (size_t i = umem_ranges_find(&part->blocks, sweep->at); i < part->blocks.n;
+			i++) {
+			const struct umem_range *b = &part->blocks.v[i];
+
+			if (find_wanted(part, umem_max_u64(b->start, sweep->at), b->end, ret_run)) {
+				sweep->at = ret_run->page;
+				return true;
+			}
+			sweep->at = b->end;
+		}
+	}
+	return false;
+}
+
+/* Everything of @process that is not copied is lost. */
+static void lose_all(struct umem_cow *cow, const struct umem_cow_process *process)
+{
+	for (size_t k = 0; k < cow->n_parts; k++) {
+		struct umem_cow_part *part = cow->parts[k];
+
+		if (part->n_seen == 0 || part->seen[0].process != process)
+			continue;
+		for (size_t i = 0; i < part->blocks.n; i++)
+			for (uint64_t p = part->blocks.v[i].start; p < part->blocks.v[i].end; p++)
+				umem_cow_take(part, p, UMEM_COW_WANTED, UMEM_COW_LOST_GONE);
+	}
+}
+
+/* Is the serving thread not between reading an event and having applied it? */
+static bool settled(struct umem_cow *cow, const struct umem_cow_process *process)
+{
+	uint64_t section;
+
+	if (umem_uffd_changing(process->uffd) != 0)
+		return false;
+	section = atomic_load(&cow->section);
+	for (int i = 0; (section & 1) && i < MAX_LOOKS; i++) {
+		if (atomic_load(&cow->section) != section)
+			return true;
+		if (i > MAX_LOOKS / 4)
+			sched_yield();
+	}
+	return !(section & 1) || atomic_load(&cow->section) != section;
+}
+
+static int read_run(struct umem_cow *cow, const struct umem_cow_process *process, uint64_t addr,
+	uint64_t n_pages, uint8_t *lost)
+{
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges holes = { 0 };
+	struct umem_range run = { addr, addr + (n_pages << UMEM_PAGE_SHIFT) };
+	uint8_t intact[UMEM_COW_CHUNK_PAGES];
+	int r = umem_procmem_read(process->target->tid, process->mem_fd, UMEM_PROCMEM_AUTO, &run,
+		1, cow->sweep.bytes, &holes);
+
+	memset(lost, 0, n_pages);
+	if (r == 0)
+		r = umem_cow_intact((struct umem_cow_process *)process, run.start, run.end,
+			cow->vec, cow->n_vec, intact);
+	if (r < 0)
+		return r;
+	for (uint64_t i = 0; i < n_pages; i++)
+		if (!intact[i])
+			lost[i] = UMEM_COW_LOST_CHANGED;
+	for (size_t i = 0; i < holes.n; i++)
+		for (uint64_t at = holes.v[i].start; at < holes.v[i].end; at += UMEM_PAGE_BYTES)
+			lost[(at - addr) >> UMEM_PAGE_SHIFT] = UMEM_COW_LOST_UNREADABLE;
+	return 0;
+}
+
+/* Ask the serving thread to lift what was swept. */
+static void ask_to_lift(struct umem_cow *cow, const struct umem_cow_run *run)
+{
+	struct umem_cow_lifts *lifts = &cow->lifts;
+	uint64_t put = atomic_load_explicit(&lifts->put, memory_order_relaxed);
+
+	if (put - atomic_load_explicit(&lifts->got, memory_order_acquire) == UMEM_COW_N_LIFTS)
+		return;
+	lifts->v[put % UMEM_COW_N_LIFTS] = *run;
+	atomic_store_explicit(&lifts->put, put + 1, memory_order_release);
+	/* It may sleep: not for every chunk. */
+	if ((put + 1) % 8 == 0)
+		umem_cow_wake(cow);
+}
+
+/* Keep what may be kept of @run, whose bytes were read. */
+static void keep(struct umem_cow *cow, const struct umem_cow_run *run, const uint8_t *lost)
+{
+	struct umem_cow_sweep *sweep = &cow->sweep;
+
+	sweep->n_chunk = sweep->i_chunk = 0;
+	for (uint64_t i = 0; i < run->n_pages; i++) {
+		struct umem_cow_staged *last = &sweep->chunk[sweep->n_chunk ?
+			sweep->n_chunk - 1 : 0];
+		uint64_t page = run->page + i;
+
+		if (!umem_cow_take(run->part, page, UMEM_COW_WANTED,
+			    lost[i] ? (enum umem_cow_state)lost[i] : UMEM_COW_DONE) || lost[i])
+			continue;
+		sweep->n_done++;
+		if (sweep->n_chunk && last->page + last->n_pages == page)
+			last->n_pages++;
+		else
+			sweep->chunk[sweep->n_chunk++] = (struct umem_cow_staged){
+				.part = run->part,
+				.page = page,
+				.n_pages = 1,
+				.bytes = sweep->bytes + (i << UMEM_PAGE_SHIFT),
+			};
+	}
+	ask_to_lift(cow, run);
+}
+
+/*
+ * Copy the next chunk. Return: 0: there may be something in it; UMEM_AGAIN: not now;
+ * UMEM_GONE; -ENODATA: nothing is left to sweep; -errno.
+ */
+static int sweep_some(struct umem_cow *cow)
+{
+	uint8_t lost[UMEM_COW_CHUNK_PAGES];
+	const struct umem_cow_seen *seen;
+	struct umem_cow_run run;
+	uint64_t addr, n;
+	int r;
+
+	if (!next_hot(&cow->sweep, &run) && !next_cold(cow, &run))
+		return -ENODATA;
+	/* Before anything moved; what moved since is not WANTED behind the reading. */
+	seen = &run.part->seen[0];
+	n = umem_cow_where(&seen->process->image, seen, &run, &addr);
+	if (n == 0)
+		return -EIO;
+	run.n_pages = n;
+	r = read_run(cow, seen->process, addr, n, lost);
+	if (r == -ESRCH) {
+		atomic_store(&seen->process->gone, true);
+		lose_all(cow, seen->process);
+		return UMEM_GONE;
+	}
+	if (r < 0)
+		return r;
+	if (!settled(cow, seen->process))
+		return UMEM_AGAIN;
+	keep(cow, &run, lost);
+	return 0;
+}
+
+/* The piece of the image that @staged is. */
+static void piece_of(const struct umem_cow_staged *staged, struct umem_cow_piece *ret_piece)
+{
+	const struct umem_cow_seen *seen = &staged->part->seen[0];
+
+	*ret_piece = (struct umem_cow_piece){
+		.member = seen->process->index,
+		.addr = seen->start + ((staged->page - seen->page) << UMEM_PAGE_SHIFT),
+		.n_pages = staged->n_pages,
+		.bytes = staged->bytes,
+	};
+}
+
+static bool give_staged(struct umem_cow *cow, struct umem_cow_piece *ret_piece)
+{
+	struct umem_cow_staged staged;
+
+	if (!umem_cow_ring_get(&cow->ring, &staged))
+		return false;
+	cow->giving = true;
+	piece_of(&staged, ret_piece);
+	return true;
+}
+
+/* Nothing is left to sweep: is anything left at all? */
+static int finish(struct umem_cow *cow, struct umem_cow_piece *ret_piece)
+{
+	uint64_t section = atomic_load(&cow->section);
+
+	for (size_t i = 0; i < cow->n; i++)
+		if (atomic_load(&cow->v[i].gone) && atomic_load(&cow->server.n_moved))
+			return UMEM_GONE;
+	/* What it is about to stage it has taken already. */
+	if ((section & 1) || atomic_load(&cow->server.n_moved) != 0) {
+		umem_cow_wake(cow);
+		sched_yield();
+		return UMEM_AGAIN;
+	}
+	if (give_staged(cow, ret_piece))
+		return 0;
+	*ret_piece = (struct umem_cow_piece){ 0 };
+	return 0;
+}
+
+int umem_cow_next(struct umem_cow *cow, struct umem_cow_piece *ret_piece,
+	struct umem_note *note)
+{
+	struct umem_cow_sweep *sweep = &cow->sweep;
+	int r;
+
+	if (cow->giving) {
+		umem_cow_ring_give_back(&cow->ring);
+		cow->giving = false;
+		if (atomic_load(&cow->wants_room))
+			umem_cow_wake(cow);
+	}
+	for (;;) {
+		if (give_staged(cow, ret_piece))
+			return 0;
+		if (sweep->i_chunk < sweep->n_chunk) {
+			piece_of(&sweep->chunk[sweep->i_chunk++], ret_piece);
+			return 0;
+		}
+		r = atomic_load(&cow->error);
+		if (r == 0)
+			r = sweep_some(cow);
+		if (r == 0)
+			continue;
+		if (r == -ENODATA)
+			return finish(cow, ret_piece);
+		if (r < 0)
+			umem_note_set(note, r, 0, "copying the memory of %zu processes: %s",
+				cow->n, strerror(-r));
+		if (r == UMEM_GONE)
+			umem_note_set(note, -ESRCH, 0,
+				"a process ended or executed another program before all of "
+				"its memory was copied");
+		return r;
+	}
+}
+
+int umem_cow_populated(const struct umem_cow *cow, size_t member, struct umem_pageset *out)
+{
+	const struct umem_cow_map *image = &cow->v[member].image;
+	int r = 0;
+
+	for (size_t i = 0; i < image->n; i++) {
+		const struct umem_cow_view *view = &image->v[i];
+		uint64_t n = (view->end - view->start) >> UMEM_PAGE_SHIFT;
+		const struct umem_ranges *blocks = &view->part->blocks;
+
+		for (size_t k = umem_ranges_find(blocks, view->page);
+			k < blocks->n && blocks->v[k].start < view->page + n; k++) {
+			uint64_t from = umem_max_u64(blocks->v[k].start, view->page);
+			uint64_t to = umem_min_u64(blocks->v[k].end, view->page + n);
+
+			for (uint64_t p = from; p < to && r == 0; p++) {
+				uint64_t at = view->start +
+					((p - view->page) << UMEM_PAGE_SHIFT);
+
+				if (umem_cow_state_of(view->part, p) != UMEM_COW_EMPTY)
+					r = umem_pageset_add(out, at, at + UMEM_PAGE_BYTES);
+			}
+		}
+	}
+	return r;
+}
+
+static const char *const reasons[UMEM_COW_N_STATES] = {
+	[UMEM_COW_LOST_UNMAPPED] = "unmapped by the program before it was copied",
+	[UMEM_COW_LOST_DISCARDED] = "discarded by the program before it was copied, "
+				    "in a way that does not wait",
+	[UMEM_COW_LOST_CHANGED] = "found unprotected before it was copied (replaced, merged, "
+				  "or made a guard)",
+	[UMEM_COW_LOST_UNREADABLE] = "cannot be read",
+	[UMEM_COW_LOST_GONE] = "the process ended before it was copied",
+};
+
+int umem_cow_lost(const struct umem_cow *cow, size_t member, struct umem_reasons *out)
+{
+	const struct umem_cow_map *image = &cow->v[member].image;
+	int r = 0;
+
+	for (size_t i = 0; i < image->n; i++) {
+		const struct umem_cow_view *view = &image->v[i];
+		uint64_t n = (view->end - view->start) >> UMEM_PAGE_SHIFT;
+		const struct umem_ranges *blocks = &view->part->blocks;
+
+		for (size_t k = umem_ranges_find(blocks, view->page);
+			k < blocks->n && blocks->v[k].start < view->page + n; k++) {
+			uint64_t from = umem_max_u64(blocks->v[k].start, view->page);
+			uint64_t to = umem_min_u64(blocks->v[k].end, view->page + n);
+
+			for (uint64_t p = from; p < to && r == 0; p++) {
+				enum umem_cow_state s = umem_cow_state_of(view->part, p);
+				uint64_t at = view->start +
+					((p - view->page) << UMEM_PAGE_SHIFT);
+
+				if (s >= UMEM_COW_LOST_UNMAPPED)
+					r = umem_reasons_add(out, at, at + UMEM_PAGE_BYTES, "%s",
+						reasons[s]);
+			}
+		}
+	}
+	return r;
+}
