@@ -19,7 +19,7 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -33,6 +33,7 @@ struct choice {
 
 static const struct umem_snapshot_ops *const methods[] = {
 	&umem_snapshot_precopy,
+	&umem_snapshot_cow,
 	&umem_snapshot_fork,
 	&umem_snapshot_freeze,
 };
@@ -41,6 +42,36 @@ static const struct choice for_programs[] = {
 	{ &umem_snapshot_precopy, "a program: copied while it runs, stopped for the rest" },
 	{ &umem_snapshot_freeze, "changes of its memory cannot be followed: stopped for the copy" },
 };
+
+static const struct choice for_guests[] = {
+	{ &umem_snapshot_cow, "a guest: each page is copied before its first write" },
+	{ &umem_snapshot_precopy, "a guest whose writes cannot be held up: copied while it runs" },
+	{ &umem_snapshot_freeze, "changes of its memory cannot be followed: stopped for the copy" },
+};
+
+/* Has the process a virtual machine? One whose descriptors may not be looked at has none. */
+static bool is_guest(int pid)
+{
+	char path[40], link[64];
+	struct dirent *entry;
+	bool found = false;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	dir = opendir(path);
+	if (!dir)
+		return false;
+	while (!found && (entry = readdir(dir))) {
+		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
+
+		if (n > 0) {
+			link[n] = 0;
+			found = strcmp(link, "anon_inode:kvm-vm") == 0;
+		}
+	}
+	closedir(dir);
+	return found;
+}
 
 static int try_method(struct umem_snapshotter *s, const struct umem_snapshot_ops *ops,
 	const char *why, struct umem_note *note)
@@ -63,7 +94,7 @@ static int try_method(struct umem_snapshotter *s, const struct umem_snapshot_ops
 /* Would another method fare better? */
 static bool is_of_method(int r)
 {
-	return r == -EBUSY || r == -ENOTTY || r == -ENOSYS || r == -ENOTSUP;
+	return r == -EBUSY || r == -ENOTTY || r == -ENOSYS || r == -ENOTSUP || r == -EPERM;
 }
 
 /* Nothing that was asked for by name may be left out in silence. */
@@ -103,9 +134,13 @@ int umem_snapshot_choose(struct umem_snapshotter *s, struct umem_note *note)
 			if (methods[i]->method == s->options.method)
 				r = try_method(s, methods[i], "asked for", note);
 	} else {
-		for (size_t i = 0; i < UMEM_ARRAY_LEN(for_programs); i++) {
+		bool guest = is_guest(s->v[0].pid);
+		const struct choice *v = guest ? for_guests : for_programs;
+		size_t n = guest ? UMEM_ARRAY_LEN(for_guests) : UMEM_ARRAY_LEN(for_programs);
+
+		for (size_t i = 0; i < n; i++) {
 			umem_note_clear(note);
-			r = try_method(s, for_programs[i].ops, for_programs[i].why, note);
+			r = try_method(s, v[i].ops, v[i].why, note);
 			if (!is_of_method(r))
 				break;
 		}
