@@ -11,14 +11,21 @@
  * Bytes of the file come through a window: what was read last, a frame and as many
  * that follow it in the file as the range needs, up to WINDOW_BYTES. Plain frames that
  * follow each other are read straight to where they are wanted.
+ *
+ * Who reads on and on (STREAK_BYTES, each frame close behind the one before) gets the
+ * file read ahead, past the page cache, which is quicker and leaves what others have
+ * there; until a frame lies elsewhere.
  */
 #include <errno.h>
 #include <stdlib.h>
 
+#include "lib/store/ahead.h"
 #include "lib/store/digest.h"
 #include "lib/store/image.h"
 
 #define WINDOW_BYTES (1u << 20)
+#define STREAK_BYTES (8u << 20)
+#define CLOSE_BYTES  (64u << 10)
 
 /** struct slot - a frame of the cache; @frame is one more than its number, 0: none. */
 struct slot {
@@ -29,6 +36,8 @@ struct slot {
 /**
  * struct umem_fetch - what reads.
  * @window, @window_at, @window_len: bytes of the file.
+ * @next, @streak: where the last frame ended, and how much was read in a row.
+ * @ahead: what reads ahead, while that is so.
  * @why, @bad_at: what went wrong, and where.
  */
 struct umem_fetch {
@@ -39,6 +48,9 @@ struct umem_fetch {
 	unsigned char *window;
 	uint64_t window_at;
 	size_t window_len;
+	uint64_t next;
+	uint64_t streak;
+	struct umem_ahead *ahead;
 	const char *why;
 	uint64_t bad_at;
 };
@@ -69,6 +81,7 @@ struct umem_fetch *umem_fetch_free(struct umem_fetch *fetch)
 		return NULL;
 	for (size_t i = 0; fetch->slots && i < fetch->n_slots; i++)
 		free(fetch->slots[i].bytes);
+	umem_ahead_free(fetch->ahead);
 	umem_decoder_free(fetch->decoder);
 	free(fetch->slots);
 	free(fetch->window);
@@ -92,6 +105,24 @@ static int read_at(struct umem_fetch *fetch, void *bytes, size_t len_bytes, uint
 	return r < 0 ? bad(fetch, r, strerror(-r), offset) : 0;
 }
 
+/* Bytes from @offset on are wanted: is it a streak? Then there is an @ahead. */
+static void note_place(struct umem_fetch *fetch, uint64_t offset, size_t len_bytes)
+{
+	bool goes_on = offset >= fetch->next && offset - fetch->next < CLOSE_BYTES;
+
+	fetch->streak = goes_on ? fetch->streak + len_bytes : 0;
+	fetch->next = offset + len_bytes;
+	if (!goes_on)
+		fetch->ahead = umem_ahead_free(fetch->ahead);
+	/* When it cannot be had, reading goes on as before. */
+	if (fetch->streak >= STREAK_BYTES && !fetch->ahead) {
+		if (umem_ahead_new(fetch->image->fd, fetch->image->file_bytes, &fetch->ahead) < 0)
+			fetch->streak = 0;
+		free(UMEM_TAKE_PTR(fetch->window));
+		fetch->window_len = 0;
+	}
+}
+
 /* How much to read for frame @i, when @n_pages from its beginning on will be wanted. */
 static size_t read_ahead(const struct umem_fetch *fetch, size_t i, uint64_t n_pages)
 {
@@ -113,6 +144,13 @@ static size_t read_ahead(const struct umem_fetch *fetch, size_t i, uint64_t n_pa
 static int stored(struct umem_fetch *fetch, size_t i, const struct umem_frame *frame,
 	uint64_t n_pages, const unsigned char **ret_at)
 {
+	note_place(fetch, frame->offset, frame->stored_bytes);
+	if (fetch->ahead) {
+		int r = umem_ahead_get(fetch->ahead, frame->offset, frame->stored_bytes, ret_at);
+
+		return r < 0 ? bad(fetch, r, r == -EBADMSG ? "the file ends before" :
+			strerror(-r), frame->offset) : 0;
+	}
 	if (frame->offset < fetch->window_at || frame->offset - fetch->window_at >
 		fetch->window_len || frame->stored_bytes > fetch->window_len -
 		(frame->offset - fetch->window_at)) {
@@ -196,6 +234,9 @@ static size_t plain_frames(const struct umem_fetch *fetch, size_t i, uint64_t n_
 	uint64_t first = frame.first, offset = frame.offset, len = 0;
 	size_t n = 0;
 
+	/* What is read ahead is in memory already. */
+	if (fetch->ahead)
+		return 0;
 	while (frame.codec == UMEM_FRAME_PLAIN && frame.offset == offset + len &&
 		frame.first == first + len / UMEM_IMAGE_PAGE_BYTES &&
 		len + frame.stored_bytes <= n_pages * UMEM_IMAGE_PAGE_BYTES &&
@@ -217,6 +258,7 @@ static int read_plain(struct umem_fetch *fetch, size_t i, size_t n, unsigned cha
 	struct umem_frame frame = umem_index_frame(&fetch->image->index, i);
 	int r = read_at(fetch, bytes, len_bytes, frame.offset);
 
+	note_place(fetch, frame.offset, len_bytes);
 	for (; r == 0 && n > 0; n--, i++) {
 		frame = umem_index_frame(&fetch->image->index, i);
 		if (umem_digest64(bytes, frame.stored_bytes) != frame.checksum)
