@@ -10,6 +10,9 @@ static size_t worth_bytes(size_t len_bytes)
 	return len_bytes - len_bytes / 32 - 1;
 }
 
+/* After so many frames in a row that do not compress, only every fourth is tried. */
+#define HOPELESS 4u
+
 static void encode_frame(struct umem_frame *frame, const unsigned char *from,
 	unsigned char *to, struct umem_encoder *encoder)
 {
@@ -26,14 +29,17 @@ static void encode_frame(struct umem_frame *frame, const unsigned char *from,
 void umem_block_encode(struct umem_block *block, struct umem_encoder *encoder)
 {
 	const unsigned char *from = block->pages;
+	unsigned n_plain = 0;
 	size_t at = 0;
 
 	for (unsigned i = 0; i < block->n_frames; i++) {
 		struct umem_frame *frame = &block->frames[i];
 		unsigned char *to = block->out ? block->out + at : (unsigned char *)from;
+		bool tried = block->out && (n_plain < HOPELESS || n_plain % 4 == 0);
 
 		frame->offset = at;
-		encode_frame(frame, from, to, block->out ? encoder : NULL);
+		encode_frame(frame, from, to, tried ? encoder : NULL);
+		n_plain = frame->codec == UMEM_FRAME_PLAIN ? n_plain + 1 : 0;
 		at += frame->stored_bytes;
 		from += (size_t)frame->n_pages << UMEM_IMAGE_PAGE_SHIFT;
 	}
