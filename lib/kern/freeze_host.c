@@ -120,5 +120,6 @@ bool umem_freeze_ask(struct umem_freeze *f, enum umem_freeze_request request)
 		return false;
 	atomic_store(&f->request, request);
 	wake_word(&f->request);
-	return umem_freeze_await(f, umem_max_u64(umem_now_ns(), f->deadline_ns) + ANSWER_NS, STUCK_NS);
+	return umem_freeze_await(f, umem_max_u64(umem_now_ns(), f->deadline_ns) + ANSWER_NS,
+		STUCK_NS);
 }

@@ -22,8 +22,9 @@
  *      "end" -------------> kill the child, wait for it
  *                           wait4(2) in the target -----------> has no child left
  *
- * The helper outlives us: when we die, our end of the socket closes, and it takes
- * the same way from wherever it is. It is a copy of our process, not a sharer of
+ * The helper outlives us: when we die, which our pidfd tells it, or execute another
+ * program, which closes our end of the socket, it takes the same way from wherever
+ * it is. It is a copy of our process, not a sharer of
  * our memory as the tracer of a freeze is: who kills a process that is out of
  * memory kills all that share its memory, and the helper must not die while it
  * has borrowed a thread.
@@ -113,12 +114,19 @@ struct umem_fork {
 	struct umem_fork_child child;
 };
 
-/* Wait for the helper's end until @until_ns; else it ends without us. */
+/*
+ * Wait for the helper's end until @until_ns; else it ends without us. It is told so:
+ * that our end of the socket closes it may not see, as others of our children may
+ * have a copy of it.
+ */
 static void leave_helper(struct umem_fork *f, uint64_t until_ns)
 {
 	struct pollfd pfd = { .fd = f->helper_fd, .events = POLLIN };
+	uint8_t byte = UMEM_FORK_END;
 	uint64_t now_ns;
 
+	if (f->socket_fd >= 0)
+		send(f->socket_fd, &byte, 1, MSG_NOSIGNAL);
 	f->socket_fd = umem_fd_close(f->socket_fd);
 	if (f->helper_fd < 0)
 		return;
@@ -326,7 +334,8 @@ static int command_all(struct umem_fork *const *v, size_t n, enum umem_fork_comm
 			continue;
 		first = r;
 		if (r == -ETIMEDOUT && f->socket_fd < 0)
-			umem_note_set(note, r, 0, "process %d did not make a child in time", f->pid);
+			umem_note_set(note, r, 0, "process %d did not make a child in time",
+				f->pid);
 		else if (r == -EIO && f->job->inject.stage != UMEM_INJECT_STAGE_CALL)
 			umem_note_set(note, r, 0, "the helper for process %d died", f->pid);
 		else if (r < 0 && f->job->clone_error)
