@@ -128,13 +128,19 @@ static bool says_eintr(long nr)
 	/* These when the socket has a timeout; nothing was transferred then. */
 	case SYS_accept:
 	case SYS_accept4:
+	case SYS_connect:
 	case SYS_read:
+	case SYS_readv:
 	case SYS_recvfrom:
 	case SYS_recvmsg:
 	case SYS_recvmmsg:
 	case SYS_write:
+	case SYS_writev:
 	case SYS_sendto:
 	case SYS_sendmsg:
+	case SYS_sendmmsg:
+	case SYS_sendfile:
+	case SYS_splice:
 		return true;
 	}
 	return false;

@@ -256,7 +256,8 @@ static void traced_at_the_end(void)
 	begin_ns = t_now_ns();
 	forked_end(&f);
 	T_CHECK(t_now_ns() - begin_ns < 7 * SECOND);
-	T_CHECK(count_children(pid) == 1 && t_proc_state(f.child.pid) == 'Z', "%zu %c", count_children(pid), t_proc_state(f.child.pid));
+	T_CHECK(count_children(pid) == 1 && t_proc_state(f.child.pid) == 'Z', "%zu, state %c",
+		count_children(pid), t_proc_state(f.child.pid));
 	T_CHECK(fork_any(pid, SECOND, &f, &note) == -EBUSY, "%s", note.text);
 	t_end(tracer);
 	T_UNTIL(5, count_children(pid) == 0);
