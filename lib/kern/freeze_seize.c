@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/fault.h"
 #include "lib/base/note.h"
 #include "lib/base/parse.h"
 #include "lib/kern/inject_job.h"
@@ -168,6 +169,8 @@ static int seize(struct umem_freeze *f, struct umem_freeze_slot *slot)
 	for (int i = 0; i < SEIZE_TRIES; i++) {
 		long r;
 
+		/* For tests: time for an exec to begin in between. */
+		umem_inject_wait_us(UMEM_FAULT_POINT("freeze.seize-delay-us"));
 		atomic_store(&f->seizing_ns, umem_now_ns());
 		r = umem_inject_trace(PTRACE_SEIZE, slot->tid, 0, PTRACE_O_TRACEEXEC);
 		atomic_store(&f->seizing_ns, 0);
