@@ -149,7 +149,7 @@ static int check(struct snapshot *s)
 {
 	bool native = strcmp(s->format, "umem") == 0;
 
-	if (!s->path)
+	if (!s->path || !s->path[0])
 		return ctl_usage(VERB, "-o FILE is missing: where to write the image");
 	if (s->parent_path && !native)
 		return ctl_usage(VERB, "--parent is for --format umem; make the increment, and "
@@ -373,6 +373,9 @@ static int run(struct snapshot *s)
 		r = take_all(s, shooter, &note);
 	ctl_progress_end(&s->progress);
 	umem_snapshotter_free(shooter);
+	if (r == UMEM_GONE && !note.text[0])
+		snprintf(note.text, sizeof(note.text), "process %d ended before all was copied: "
+			"no image was made", s->pid);
 	if (r == -ECANCELED)
 		snprintf(note.text, sizeof(note.text),
 			"interrupted: no image was made, and pid %d runs on", s->pid);

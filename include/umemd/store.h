@@ -248,7 +248,8 @@ struct umem_image_create_options {
  *	Of an anonymous image: a folder, or a file in it that need not exist.
  * @options: NULL for defaults; copied.
  *
- * Starts the threads of the writer. Return: 0; -EEXIST, -EINVAL; -ENOENT, -EACCES,
+ * Starts the threads of the writer. Return: 0; -EEXIST, -EINVAL; -ELOOP: @path is
+ * the parent, or an ancestor of it; -ENOENT, -EACCES,
  * -EROFS, -ENOSPC, ... of the file system; -ENOMEM.
  */
 UMEM_API int umem_image_create(const char *path,

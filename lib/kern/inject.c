@@ -253,6 +253,15 @@ int umem_inject_prepare(struct umem_inject_job *job, const struct umem_inject_ce
 	return r;
 }
 
+/* Was it refused because it ended just then? The kernel says EPERM of that, too. */
+static bool has_ended(const struct umem_inject_job *job)
+{
+	struct umem_proc_stat stat;
+
+	return umem_proc_stat_read(job->pid, job->stage_tid, &stat) < 0 || stat.state == 'Z' ||
+		stat.state == 'X';
+}
+
 /* One try with the threads of this moment. Return: UMEM_AGAIN to look once more, else final. */
 static int attempt(struct umem_inject_job *job, const struct umem_inject_census *census,
 	const struct umem_inject_step *steps, struct umem_note *note)
@@ -276,6 +285,8 @@ static int attempt(struct umem_inject_job *job, const struct umem_inject_census 
 	/* Nothing was run, and the memory that we prepared for is no more: an exec. */
 	if (r == UMEM_AGAIN && pread(mem_fd, &byte, 1, (off_t)job->insn) == 0)
 		return UMEM_GONE;
+	if (r == -EPERM && job->stage == UMEM_INJECT_STAGE_SEIZE && has_ended(job))
+		return UMEM_AGAIN;
 	return r < 0 ? umem_inject_note_failure(job, r, note) : r;
 }
 

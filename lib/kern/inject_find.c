@@ -128,7 +128,8 @@ static int look_at_thread(int pid, int tid, struct umem_inject_census *census)
 		return r;
 	if (stat.kernel_thread)
 		return -ENOTSUP;
-	if (stat.state == 'Z' || stat.state == 'X')
+	/* A worker of an io_uring never comes to user mode: no call can be run in it. */
+	if (stat.state == 'Z' || stat.state == 'X' || stat.user_worker)
 		return 0;
 	census->n_alive++;
 	thread.cpu = stat.state == 'R' ? -1 : stat.last_cpu;

@@ -171,6 +171,16 @@ static int query(int fd, uint64_t at, char *name, struct procmap_query *ret_quer
 	return r < 0 ? -errno : 0;
 }
 
+int umem_maps_at(int fd, uint64_t addr, struct umem_range *ret_range)
+{
+	struct procmap_query q;
+	int r = query(fd, addr, NULL, &q);
+
+	if (r == 0)
+		*ret_range = (struct umem_range){ q.vma_start, q.vma_end };
+	return r;
+}
+
 static uint32_t flags_of_query(uint64_t bits)
 {
 	return (bits & PROCMAP_QUERY_VMA_READABLE ? UMEM_VMA_READ : 0) |

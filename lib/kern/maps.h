@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <umemd/types.h>
+
 #define UMEM_VMA_READ   (1u << 0)
 #define UMEM_VMA_WRITE  (1u << 1)
 #define UMEM_VMA_EXEC   (1u << 2)
@@ -88,6 +90,12 @@ int umem_maps_open(int pid, int *ret_fd);
  * maps, -ENOMEM, or -errno of pread(2).
  */
 int umem_maps_read(int fd, enum umem_maps_method method, struct umem_maps *maps);
+
+/**
+ * umem_maps_at - the mapping that covers @addr, else the next one; PROCMAP_QUERY only.
+ * Return: 0 and its addresses, -ENOENT there is none, -ENOTTY the kernel lacks it, -errno.
+ */
+int umem_maps_at(int fd, uint64_t addr, struct umem_range *ret_range);
 
 /** umem_maps_deinit - free what the list owns and make it empty. */
 void umem_maps_deinit(struct umem_maps *maps);

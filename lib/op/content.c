@@ -9,6 +9,7 @@
  *     private file mappings      present and not the file's, or swapped: a scan
  *     shared files, writable     present: what was written is among it
  *     [vdso], rings              all
+ *     files that are deleted     all, up to the end of the file
  *
  * A page of zeros that the kernel shares out, an entry that is only a mark, a page
  * that was never touched: these cost a snapshot nothing.
@@ -17,7 +18,9 @@
 
 #include <errno.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <umemd/residency.h>
 
@@ -29,10 +32,55 @@
 
 #define VEC 512
 
-enum umem_holds umem_region_holds(const struct umem_region *region)
+/* The file behind a mapping, by the mapping itself. Return: 0 or -errno. */
+static int stat_mapped(const struct umem_target *target, const struct umem_region *region,
+	struct stat *ret_stat)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "map_files/%llx-%llx", (unsigned long long)region->start,
+		(unsigned long long)region->end);
+	return fstatat(target->proc_fd, path, ret_stat, 0) < 0 ? -errno : 0;
+}
+
+/* Will who reads the image find the file by its name? */
+static bool is_reachable(const struct umem_target *target, const struct umem_region *region)
+{
+	struct stat named, mapped;
+
+	if (stat(region->name, &named) < 0)
+		return false;
+	if (stat_mapped(target, region, &mapped) == 0)
+		return named.st_dev == mapped.st_dev && named.st_ino == mapped.st_ino;
+	return named.st_ino == region->inode;
+}
+
+/* Where the pages of a mapping end that its file has. */
+static uint64_t end_of_file(const struct umem_target *target, const struct umem_region *region)
+{
+	struct stat st;
+	uint64_t size;
+
+	if (stat_mapped(target, region, &st) < 0)
+		return region->end;
+	size = umem_align_up((uint64_t)st.st_size, UMEM_PAGE_BYTES);
+	if (size <= region->offset)
+		return region->start;
+	return umem_min_u64(region->end, region->start + (size - region->offset));
+}
+
+static bool is_file(const struct umem_region *region)
+{
+	return region->kind == UMEM_KIND_FILE_PRIVATE || region->kind == UMEM_KIND_FILE_SHARED;
+}
+
+enum umem_holds umem_content_holds(const struct umem_target *target,
+	const struct umem_region *region)
 {
 	if (umem_kind_zero_filled(region->kind))
 		return UMEM_HOLDS_MEMORY;
+	if (is_file(region) && !is_reachable(target, region))
+		return UMEM_HOLDS_ALL;
 	switch (region->kind) {
 	case UMEM_KIND_FILE_PRIVATE:
 		return UMEM_HOLDS_COPIES;
@@ -98,13 +146,15 @@ static int find_copies(struct umem_target *target, uint64_t start, uint64_t end,
 static int find_in(struct umem_target *target, const struct umem_region *region, uint64_t start,
 	uint64_t end, struct umem_content *content, struct umem_reasons *why)
 {
-	switch (umem_region_holds(region)) {
+	switch (umem_content_holds(target, region)) {
 	case UMEM_HOLDS_COPIES:
 		return find_copies(target, start, end, content);
 	case UMEM_HOLDS_MAPPED:
 		return scan_present(target, start, end, false, &content->data);
 	case UMEM_HOLDS_ALL:
-		return umem_pageset_add(&content->data, start, end);
+		if (is_file(region))
+			end = umem_min_u64(end, end_of_file(target, region));
+		return start < end ? umem_pageset_add(&content->data, start, end) : 0;
 	case UMEM_HOLDS_NOTHING:
 		if (region->kind != UMEM_KIND_DEVICE)
 			return 0;
@@ -159,7 +209,7 @@ int umem_content_find(struct umem_target *target, const struct umem_ranges *only
 			uint64_t start = umem_max_u64(region->start, only->v[i].start);
 			uint64_t end = umem_min_u64(region->end, only->v[i].end);
 
-			if (umem_region_holds(region) == UMEM_HOLDS_MEMORY)
+			if (umem_kind_zero_filled(region->kind))
 				r = umem_ranges_add(&memory, start, end);
 			else
 				r = find_in(target, region, start, end, content, why);
@@ -187,7 +237,7 @@ int umem_content_settle(struct umem_target *target, struct umem_pageset *set,
 			const struct umem_region *region = &space->v[k];
 			uint64_t start = umem_max_u64(region->start, run.start);
 			uint64_t end = umem_min_u64(region->end, run.end);
-			enum umem_holds holds = umem_region_holds(region);
+			enum umem_holds holds = umem_content_holds(target, region);
 
 			if (holds != UMEM_HOLDS_COPIES && holds != UMEM_HOLDS_MAPPED)
 				continue;

@@ -23,7 +23,8 @@
  *	rest is the file's.
  * @UMEM_HOLDS_MAPPED: a file that can be written through the mapping: pages that are
  *	mapped; the rest is the file's.
- * @UMEM_HOLDS_ALL: all of it, what can be read (the kernel's code for programs, rings).
+ * @UMEM_HOLDS_ALL: all of it, what can be read (the kernel's code for programs, rings;
+ *	files that nobody will find again).
  * @UMEM_HOLDS_FILE: nothing: the file has it all.
  * @UMEM_HOLDS_NOTHING: nothing that could be kept.
  */
@@ -43,8 +44,14 @@ static inline bool umem_kind_zero_filled(enum umem_kind kind)
 		kind == UMEM_KIND_HUGETLB_SHARED;
 }
 
-/** umem_region_holds - of a mapping. */
-enum umem_holds umem_region_holds(const struct umem_region *region);
+/**
+ * umem_content_holds - of a mapping.
+ *
+ * A file that was deleted, or that has this name for the target alone (its own mounts), is
+ * not left to whoever reads the image: it is held, as far as it goes.
+ */
+enum umem_holds umem_content_holds(const struct umem_target *target,
+	const struct umem_region *region);
 
 /**
  * struct umem_content - pages of a target; all zero is empty.

@@ -172,7 +172,9 @@ int umem_copier_drop(struct umem_copier *copier, struct umem_pageset *set)
 	while (r == 0 && umem_pageset_next(&iter, &run))
 		r = umem_image_drop(copier->writer, copier->space, run.start, run.end);
 	umem_pageset_walk_end(&iter);
-	return r == 0 ? umem_pageset_subtract(&copier->covered, set) : r;
+	if (r == 0)
+		r = umem_pageset_subtract(&copier->covered, set);
+	return r == 0 ? umem_pageset_subtract(&copier->unreadable, set) : r;
 }
 
 /* Pages that could not be read: not of the image, and said. */

@@ -19,6 +19,7 @@
 #include "lib/base/attr.h"
 #include "lib/base/fd.h"
 #include "lib/mem/region.h"
+#include "lib/op/content.h"
 
 #define STATUS_MAX_BYTES  (64u << 10)
 #define CMDLINE_MAX_BYTES (4u << 20)
@@ -187,6 +188,7 @@ static void identify_file(const struct umem_target *target, struct umem_image_re
 static int add_region(struct umem_description *d, const struct umem_target *target,
 	const struct umem_region *g, struct umem_image_region *to)
 {
+	enum umem_holds holds = umem_content_holds(target, g);
 	void *path = NULL;
 	int r = own_copy(d, g->name, strlen(g->name), &path);
 
@@ -204,8 +206,8 @@ static int add_region(struct umem_description *d, const struct umem_target *targ
 		.kind = g->kind,
 		.kind_name = umem_kind_name(g->kind),
 		.path = path,
-		.file_backed = g->kind == UMEM_KIND_FILE_PRIVATE ||
-			g->kind == UMEM_KIND_FILE_SHARED,
+		.file_backed = holds == UMEM_HOLDS_COPIES || holds == UMEM_HOLDS_MAPPED ||
+			holds == UMEM_HOLDS_FILE,
 	};
 	if (to->file_backed)
 		identify_file(target, to);

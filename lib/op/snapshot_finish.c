@@ -46,13 +46,21 @@ static int fill_zeros(struct umem_snapshotter *s, struct umem_snapshot_member *m
 	return r;
 }
 
-/* Each page that could not be read is named. */
+/* Each page that could not be read is named, if it is mapped at the moment. */
 static int name_unreadable(struct umem_snapshot_member *m)
 {
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges mapped = { 0 };
+	const struct umem_image_process *p = &m->description.process;
 	struct umem_pageset_iter iter;
 	struct umem_range run;
-	int r = umem_pageset_walk(&m->copier.unreadable, &iter);
+	int r = 0;
 
+	for (size_t i = 0; i < p->n_regions && r == 0; i++)
+		r = umem_ranges_add(&mapped, p->regions[i].start, p->regions[i].end);
+	if (r == 0)
+		r = umem_pageset_keep(&m->copier.unreadable, &mapped);
+	if (r == 0)
+		r = umem_pageset_walk(&m->copier.unreadable, &iter);
 	if (r < 0)
 		return r;
 	while (r == 0 && umem_pageset_next(&iter, &run))

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include <umemd/store.h>
 
@@ -81,6 +82,23 @@ static int name_parent(struct umem_image_writer *w, const char *given)
 	return umem_relname(w->path, umem_image_path(w->parent), &w->parent_name);
 }
 
+/*
+ * Is the file that is to be written an image that this one refers to? Committing would
+ * take away what it needs.
+ */
+static bool is_ancestor(const struct umem_image *parent, const char *path)
+{
+	struct stat out, st;
+
+	if (!parent || stat(path, &out) < 0)
+		return false;
+	for (; parent; parent = umem_image_parent(parent))
+		if (fstat(parent->fd, &st) == 0 && st.st_dev == out.st_dev &&
+			st.st_ino == out.st_ino)
+			return true;
+	return false;
+}
+
 static int open_sink(struct umem_image_writer *w, const struct umem_image_create_options *options,
 	struct umem_note *note)
 {
@@ -115,6 +133,9 @@ int umem_image_create(const char *path, const struct umem_image_create_options *
 		options = &defaults;
 	if (options->size != sizeof(*options))
 		return umem_note_set(note, -EINVAL, 0, "options of another version");
+	if (!options->anonymous && is_ancestor(options->parent, path))
+		return umem_note_set(note, -ELOOP, 0,
+			"%s is the parent, or an ancestor, of the image that would replace it", path);
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return -ENOMEM;

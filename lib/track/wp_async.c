@@ -118,6 +118,11 @@ static int watch_piece(struct umem_wp_async *self, struct umem_region *region,
 	const struct umem_range *piece = &whole;
 	int r = umem_wp_async_register(self, region, piece);
 
+	/* Something else is mapped there by now: the next collect finds it lost. */
+	if (r == UMEM_AGAIN) {
+		region->registered = true;
+		return umem_ranges_add(&self->watched, piece->start, piece->end);
+	}
 	if (r != 0 || !region->registered)
 		return r;
 	self->huge |= region->page_size_bytes > UMEM_PAGE_BYTES;

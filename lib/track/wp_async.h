@@ -40,7 +40,8 @@ struct umem_wp_async {
  * @region: whole, so that it is not split; of an adopted userfaultfd only @piece.
  *	Gets its @registered, or its @untrackable text.
  *
- * Return: 0, also when the kernel refused; UMEM_GONE.
+ * Return: 0, also when the kernel refused; UMEM_AGAIN: something else is mapped there by
+ * now, nothing was registered; UMEM_GONE.
  */
 int umem_wp_async_register(struct umem_wp_async *self, struct umem_region *region,
 	const struct umem_range *piece);
