@@ -7,7 +7,8 @@
  * Block i of the file is read into buffer i modulo DEPTH. Blocks from @next to @begun are
  * in flight or read; when the reader comes to block i, the buffers of all before it are
  * used for blocks further on. What lies in two blocks is put together in a buffer of
- * its own, before the first of them is given up.
+ * its own, before the first of them is given up. A file of one block needs no ring,
+ * which takes longer to make than such a file to read.
  */
 #include "lib/store/ahead.h"
 
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "lib/base/fault.h"
 #include "lib/base/fd.h"
@@ -81,9 +83,11 @@ int umem_ahead_new(int fd, uint64_t end, struct umem_ahead **ret_ahead)
 		ahead->memory = NULL;
 	if (!ahead->joined || !ahead->memory)
 		return -ENOMEM;
-	r = umem_ring_new(DEPTH, ahead->memory, BLOCK_BYTES, DEPTH, &ahead->ring);
-	if (r < 0)
-		return r;
+	if (end > BLOCK_BYTES) {
+		r = umem_ring_new(DEPTH, ahead->memory, BLOCK_BYTES, DEPTH, &ahead->ring);
+		if (r < 0)
+			return r;
+	}
 	*ret_ahead = UMEM_TAKE_PTR(ahead);
 	return 0;
 }
@@ -101,6 +105,29 @@ struct umem_ahead *umem_ahead_free(struct umem_ahead *ahead)
 	return NULL;
 }
 
+/* Read the only block of the file. */
+static void read_only_block(struct umem_ahead *ahead)
+{
+	struct block *b = &ahead->blocks[0];
+
+	while (b->n_bytes < BLOCK_BYTES) {
+		ssize_t n = pread(ahead->fd, ahead->memory + b->n_bytes,
+			BLOCK_BYTES - b->n_bytes, (off_t)b->n_bytes);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			b->err = -errno;
+		if (n <= 0)
+			break;
+		b->n_bytes += (size_t)n;
+		/* What ends there is not aligned, so it is the end. */
+		if (b->n_bytes % 512)
+			break;
+	}
+	b->is_read = true;
+}
+
 /* Begin to read as far ahead as there are buffers. */
 static int go_on(struct umem_ahead *ahead)
 {
@@ -109,6 +136,11 @@ static int go_on(struct umem_ahead *ahead)
 		int r;
 
 		ahead->blocks[i] = (struct block){ 0 };
+		if (!ahead->ring) {
+			ahead->begun++;
+			read_only_block(ahead);
+			return 0;
+		}
 		r = umem_ring_read(ahead->ring, ahead->fd, i, BLOCK_BYTES,
 			ahead->begun * BLOCK_BYTES, i);
 		if (r < 0)
