@@ -34,13 +34,22 @@ static void add_info(const struct umem_image_info *info, struct umem_parts *part
 	umem_parts_end(parts, all);
 }
 
+/* What lies behind the NUL of a name is nobody's business. */
+static void add_name(struct umem_parts *parts, const char *name)
+{
+	char clean[16] = { 0 };
+
+	memcpy(clean, name, strnlen(name, sizeof(clean) - 1));
+	umem_parts_add(parts, clean, sizeof(clean));
+}
+
 static void add_thread(const struct umem_image_thread *thread, struct umem_parts *parts)
 {
 	size_t all = umem_parts_begin(parts, UMEM_TAG_THREAD, UMEM_PART_REQUIRED);
 
 	umem_parts_u32(parts, (uint32_t)thread->tid);
 	umem_parts_u32(parts, 0);
-	umem_parts_add(parts, thread->name, sizeof(thread->name));
+	add_name(parts, thread->name);
 	for (size_t i = 0; i < thread->n_blobs; i++) {
 		size_t begun = umem_parts_begin(parts, UMEM_TAG_BLOB, UMEM_PART_REQUIRED);
 
@@ -97,7 +106,7 @@ static void add_process(const struct umem_image_process *process, struct umem_pa
 	umem_parts_u32(parts, process->gid);
 	umem_parts_u32(parts, 0);
 	umem_parts_u64(parts, process->start_ticks);
-	umem_parts_add(parts, process->comm, sizeof(process->comm));
+	add_name(parts, process->comm);
 	umem_parts_end(parts, begun);
 	umem_parts_whole_text(parts, UMEM_TAG_EXE, process->exe);
 	add_bytes(parts, UMEM_TAG_CMDLINE, process->cmdline, process->cmdline_len_bytes);
