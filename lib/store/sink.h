@@ -4,22 +4,22 @@
  *
  * Theory of operation
  *
- *     page() -> block being filled -> pipe (threads) -> ring -> file
+ *     page() -> block being filled -> pipe (threads) -> packed -> ring -> file
  *
- * Memory is one array of buffers of the length of a block, registered with the ring. A
- * block has one for its pages and, when it is compressed, one for its frames, which is
- * what is written; so nothing is copied after page() has returned. Where there is no
+ * The file behind the header is cut into slots of equal length, a MiB usually. Memory is
+ * one array of buffers of the same length, registered with the ring. A block has one
+ * for its pages; when it is not compressed, that is what is written into a slot. When
+ * it is, the threads put its frames into another buffer, and from there they are packed
+ * into a slot as long as they fit, so no frame lies in two of them. Where there is no
  * free buffer, page() takes what the pipe has done and waits for the disk: that is the
  * back-pressure.
  *
- * What a block becomes is an extent of the file: its frames, one behind the other,
- * filled up with zeros to a multiple of 4096. An extent goes where the first free range
- * is long enough, else to the end of the file. Room is given back by free(); what is
- * free when the file is finished is punched out, so that it reads as zeros and takes
- * no space.
+ * A slot that is released is written again, the lowest first. As slots are all alike,
+ * the file does not fall into pieces that fit nothing. What is free when the file is
+ * finished is punched out, so that it reads as zeros and takes no space.
  *
- * Extents are placed in the order of their pages, whatever the threads do, so the same
- * calls make the same file.
+ * Slots are taken in the order of the pages, whatever the threads do, so the same calls
+ * make the same file.
  *
  * Writes go past the page cache (O_DIRECT), with room allocated ahead, since writes
  * that extend a file wait for each other. Where that is refused, what was written is
@@ -73,6 +73,9 @@ struct umem_sink *umem_sink_free(struct umem_sink *sink);
  */
 int umem_sink_page(struct umem_sink *sink, uint64_t number, const void *bytes);
 
+/** umem_sink_settle - all blocks that were filled have their place in the file. */
+int umem_sink_settle(struct umem_sink *sink);
+
 /** umem_sink_flush - all pages have their frames, and all frames are written. */
 int umem_sink_flush(struct umem_sink *sink);
 
@@ -85,13 +88,16 @@ struct umem_frame *umem_sink_frames(struct umem_sink *sink, size_t *ret_n);
 /** umem_sink_set_frames - only the first @n frames are left. */
 void umem_sink_set_frames(struct umem_sink *sink, size_t n);
 
-/** umem_sink_release - a range of whole extents may be written again; after a flush. */
-int umem_sink_release(struct umem_sink *sink, uint64_t start, uint64_t end);
+/** umem_sink_slot_bytes - length of a slot; the first is behind the header. */
+size_t umem_sink_slot_bytes(const struct umem_sink *sink);
+
+/** umem_sink_release - the slot at @offset may be written again; it was flushed. */
+int umem_sink_release(struct umem_sink *sink, uint64_t offset);
 
 /** umem_sink_read - read back what was flushed; @bytes, @offset: multiples of 4096. */
 int umem_sink_read(struct umem_sink *sink, void *bytes, size_t len_bytes, uint64_t offset);
 
-/** umem_sink_append - raw bytes behind all extents, after the last flush. */
+/** umem_sink_append - raw bytes behind all frames, after the last flush. */
 int umem_sink_append(struct umem_sink *sink, const void *bytes, size_t len_bytes);
 
 /** umem_sink_position - where the next raw byte goes. */
@@ -109,11 +115,8 @@ int umem_sink_finish(struct umem_sink *sink, const void *header);
 /** umem_sink_written - bytes that went to the file. */
 uint64_t umem_sink_written(const struct umem_sink *sink);
 
-/** umem_sink_end - one past the last byte of the extents; with room that is free. */
+/** umem_sink_end - one past the last slot that is in use. */
 uint64_t umem_sink_end(const struct umem_sink *sink);
-
-/** umem_sink_free_bytes - room within that. */
-uint64_t umem_sink_free_bytes(const struct umem_sink *sink);
 
 /** umem_sink_failed_at - where in the file the first error happened, 0: not at writing. */
 uint64_t umem_sink_failed_at(const struct umem_sink *sink);

@@ -47,6 +47,7 @@ struct umem_writer_space {
  * @description: INFO and PROC.
  * @n_superseded: see above. @n_superseded_ever: all of them.
  * @n_kept, @next_kept: pages in frames at the last cleaning, and @next then.
+ * @n_dead: of these, those that no run referred to.
  * @min_superseded: fewer replaced pages are no reason to clean.
  * @frame_pages: pages in a frame.
  * @err: the first error; 0.
@@ -71,6 +72,7 @@ struct umem_image_writer {
 	uint64_t n_superseded_ever;
 	uint64_t n_kept;
 	uint64_t next_kept;
+	uint64_t n_dead;
 	uint64_t min_superseded;
 	uint32_t frame_pages;
 	int err;

@@ -8,12 +8,11 @@
  * cleaning bounds that. It is a mark and sweep over what is in memory:
  *
  *     mark   a bit for each stored page that a run refers to
- *     sort   frames by place; those that follow each other without a gap of a page
- *            or more are an extent, as good as one that was written
- *     sweep  extents without a live page are given back, and written again
- *     move   while more is dead than may be: of the extents with the smallest live
- *            share, live pages are read back and stored again under their old
- *            numbers, so no run changes; then the extent is given back, too
+ *     sort   frames by place, which gives the live and the dead pages of each slot
+ *     sweep  slots without a live page are released, and written again
+ *     move   while more is dead than may be: of the slots with the smallest live share,
+ *            live pages are read back and stored again under their old numbers, so no
+ *            run changes; then the slot is released, too
  *
  * It is begun when as many pages were replaced as are a quarter of what is stored, but
  * at least 64 MiB, and leaves at most a quarter of the live ones dead. So the file has
@@ -31,9 +30,10 @@
 #include "lib/store/writer.h"
 
 #define PAGE_BYTES UMEM_IMAGE_PAGE_BYTES
+#define MOVE_BATCH 16u
 
-/** struct extent - frames that lie together: @first frame of them by place, @n of them. */
-struct extent {
+/** struct slot - a slot of the file: @first frame of it by place, @n of them. */
+struct slot {
 	size_t first;
 	size_t n;
 	uint64_t start;
@@ -47,7 +47,7 @@ struct extent {
  * struct clean - a cleaning.
  * @live: a bit for each number.
  * @frames, @n_frames: of the sink, by place in the file.
- * @extents, @n_extents: the same.
+ * @slots, @n_slots: the same.
  * @decoder, @stored, @pages: to read frames back.
  */
 struct clean {
@@ -55,8 +55,8 @@ struct clean {
 	uint64_t *live;
 	struct umem_frame *frames;
 	size_t n_frames;
-	struct extent *extents;
-	size_t n_extents;
+	struct slot *slots;
+	size_t n_slots;
 	struct umem_decoder *decoder;
 	unsigned char *stored;
 	unsigned char *pages;
@@ -67,7 +67,7 @@ static void clean_deinit(struct clean *c)
 	umem_decoder_free(c->decoder);
 	free(c->live);
 	free(c->frames);
-	free(c->extents);
+	free(c->slots);
 	free(c->stored);
 	free(c->pages);
 }
@@ -125,40 +125,43 @@ struct umem_frame *umem_writer_sort(struct umem_image_writer *w, size_t *ret_n)
 	return frames;
 }
 
-/* The frames by place, cut into extents, with what is live in each. */
-static int find_extents(struct clean *c)
+/* The frames by place, and what is live in each slot. */
+static int find_slots(struct clean *c)
 {
 	struct umem_frame *frames = umem_sink_frames(c->w->sink, &c->n_frames);
+	size_t slot_bytes = umem_sink_slot_bytes(c->w->sink);
 
 	c->frames = malloc((c->n_frames + 1) * sizeof(*c->frames));
-	c->extents = malloc((c->n_frames + 1) * sizeof(*c->extents));
-	if (!c->frames || !c->extents)
+	c->slots = malloc((c->n_frames + 1) * sizeof(*c->slots));
+	if (!c->frames || !c->slots)
 		return -ENOMEM;
 	memcpy(c->frames, frames, c->n_frames * sizeof(*c->frames));
 	qsort(c->frames, c->n_frames, sizeof(*c->frames), by_place);
 	for (size_t i = 0; i < c->n_frames; i++) {
 		const struct umem_frame *frame = &c->frames[i];
-		struct extent *extent = c->n_extents ? &c->extents[c->n_extents - 1] : NULL;
+		struct slot *slot = c->n_slots ? &c->slots[c->n_slots - 1] : NULL;
 
-		/* What was written together begins at a whole page, and has no gap. */
-		if (!extent || frame->offset % PAGE_BYTES == 0) {
-			extent = &c->extents[c->n_extents++];
-			*extent = (struct extent){ .first = i, .start = frame->offset };
+		uint64_t start = (frame->offset - UMEM_IMAGE_HEADER_BYTES) / slot_bytes *
+			slot_bytes + UMEM_IMAGE_HEADER_BYTES;
+
+		if (!slot || slot->start != start) {
+			slot = &c->slots[c->n_slots++];
+			*slot = (struct slot){ .first = i, .start = start };
 		}
-		extent->n++;
-		extent->end = umem_align_up(frame->offset + frame->stored_bytes, PAGE_BYTES);
-		extent->n_pages += frame->n_pages;
+		slot->n++;
+		slot->end = umem_align_up(frame->offset + frame->stored_bytes, PAGE_BYTES);
+		slot->n_pages += frame->n_pages;
 		for (uint64_t n = frame->first; n < frame->first + frame->n_pages; n++)
-			extent->n_live += is_live(c, n);
+			slot->n_live += is_live(c, n);
 	}
 	return 0;
 }
 
-/* A frame of an extent, decoded into @c->pages. */
-static int read_frame(struct clean *c, const struct extent *extent,
+/* A frame of a slot, decoded into @c->pages. */
+static int read_frame(struct clean *c, const struct slot *slot,
 	const struct umem_frame *frame)
 {
-	const unsigned char *at = c->stored + (frame->offset - extent->start);
+	const unsigned char *at = c->stored + (frame->offset - slot->start);
 	size_t len = (size_t)frame->n_pages * PAGE_BYTES;
 
 	/* Never make a good checksum of what the disk gave back wrong. */
@@ -173,21 +176,21 @@ static int read_frame(struct clean *c, const struct extent *extent,
 	return umem_decoder_frame(c->decoder, at, frame->stored_bytes, c->pages, len);
 }
 
-/* Store the live pages of an extent once more. */
-static int move(struct clean *c, const struct extent *extent)
+/* Store the live pages of a slot once more. */
+static int move(struct clean *c, const struct slot *slot)
 {
-	size_t len = extent->end - extent->start;
+	size_t len = slot->end - slot->start;
 	int r;
 
 	free(c->stored);
 	c->stored = aligned_alloc(PAGE_BYTES, len);
 	if (!c->stored)
 		return -ENOMEM;
-	r = umem_sink_read(c->w->sink, c->stored, len, extent->start);
-	for (size_t i = extent->first; r == 0 && i < extent->first + extent->n; i++) {
+	r = umem_sink_read(c->w->sink, c->stored, len, slot->start);
+	for (size_t i = slot->first; r == 0 && i < slot->first + slot->n; i++) {
 		const struct umem_frame *frame = &c->frames[i];
 
-		r = read_frame(c, extent, frame);
+		r = read_frame(c, slot, frame);
 		for (unsigned k = 0; r == 0 && k < frame->n_pages; k++) {
 			if (is_live(c, frame->first + k))
 				r = umem_sink_page(c->w->sink, frame->first + k,
@@ -199,7 +202,7 @@ static int move(struct clean *c, const struct extent *extent)
 
 static int by_share(const void *a, const void *b)
 {
-	const struct extent *x = a, *y = b;
+	const struct slot *x = a, *y = b;
 	uint64_t left = x->n_live * y->n_pages, right = y->n_live * x->n_pages;
 
 	return (left > right) - (left < right);
@@ -210,16 +213,16 @@ static void choose(struct clean *c, uint64_t max_dead)
 {
 	uint64_t dead = 0;
 
-	for (size_t i = 0; i < c->n_extents; i++)
-		dead += c->extents[i].n_pages - c->extents[i].n_live;
-	qsort(c->extents, c->n_extents, sizeof(*c->extents), by_share);
-	for (size_t i = 0; i < c->n_extents; i++) {
-		struct extent *extent = &c->extents[i];
+	for (size_t i = 0; i < c->n_slots; i++)
+		dead += c->slots[i].n_pages - c->slots[i].n_live;
+	qsort(c->slots, c->n_slots, sizeof(*c->slots), by_share);
+	for (size_t i = 0; i < c->n_slots; i++) {
+		struct slot *slot = &c->slots[i];
 
-		if (extent->n_live > 0 && dead <= max_dead)
+		if (slot->n_live > 0 && dead <= max_dead)
 			break;
-		extent->is_freed = true;
-		dead -= extent->n_pages - extent->n_live;
+		slot->is_freed = true;
+		dead -= slot->n_pages - slot->n_live;
 	}
 }
 
@@ -229,13 +232,13 @@ static void keep_frames(struct clean *c)
 	size_t n_room, n = 0;
 	struct umem_frame *frames = umem_sink_frames(c->w->sink, &n_room);
 
-	for (size_t e = 0; e < c->n_extents; e++) {
-		const struct extent *extent = &c->extents[e];
+	for (size_t e = 0; e < c->n_slots; e++) {
+		const struct slot *slot = &c->slots[e];
 
-		if (extent->is_freed)
+		if (slot->is_freed)
 			continue;
-		memcpy(frames + n, c->frames + extent->first, extent->n * sizeof(*frames));
-		n += extent->n;
+		memcpy(frames + n, c->frames + slot->first, slot->n * sizeof(*frames));
+		n += slot->n;
 	}
 	umem_sink_set_frames(c->w->sink, n);
 }
@@ -253,6 +256,10 @@ static void mark_stored(struct clean *c)
 	size_t n;
 	const struct umem_frame *frames = umem_sink_frames(c->w->sink, &n);
 
+	uint64_t n_live = 0;
+
+	for (uint64_t i = 0; i <= c->w->next / 64; i++)
+		n_live += (uint64_t)__builtin_popcountll(c->live[i]);
 	memset(c->live, 0, (c->w->next / 64 + 1) * sizeof(*c->live));
 	c->w->n_kept = 0;
 	c->w->next_kept = c->w->next;
@@ -261,23 +268,47 @@ static void mark_stored(struct clean *c)
 		for (uint64_t k = frames[i].first; k < frames[i].first + frames[i].n_pages; k++)
 			c->live[k / 64] |= 1ull << (k % 64);
 	}
+	c->w->n_dead = c->w->n_kept - n_live;
 }
 
-static int sweep(struct clean *c)
+/* Release the slots from @from up to @to that were chosen. */
+static int release(struct clean *c, size_t from, size_t to)
 {
 	int r = 0;
 
-	keep_frames(c);
-	/* The dead come first, so what is moved may go there, or where it was read from. */
-	for (size_t i = 0; i < c->n_extents && r == 0; i++) {
-		const struct extent *extent = &c->extents[i];
+	for (size_t i = from; i < to && r == 0; i++) {
+		if (c->slots[i].is_freed)
+			r = umem_sink_release(c->w->sink, c->slots[i].start);
+	}
+	return r;
+}
 
-		if (!extent->is_freed)
-			continue;
-		if (extent->n_live > 0)
-			r = move(c, extent);
+/*
+ * The dead come first, so what is moved may go there, and later where it was read from.
+ * In batches, and when all blocks have their place: so it does not depend on how quick
+ * threads are, which slot a block gets.
+ */
+static int sweep(struct clean *c)
+{
+	size_t done = 0;
+	int r = 0;
+
+	keep_frames(c);
+	while (done < c->n_slots && c->slots[done].n_live == 0)
+		done++;
+	r = release(c, 0, done);
+	while (r == 0 && done < c->n_slots && c->slots[done].is_freed) {
+		size_t end = umem_min_u64(done + MOVE_BATCH, c->n_slots);
+
+		for (size_t i = done; i < end && r == 0; i++) {
+			if (c->slots[i].is_freed)
+				r = move(c, &c->slots[i]);
+		}
 		if (r == 0)
-			r = umem_sink_release(c->w->sink, extent->start, extent->end);
+			r = umem_sink_settle(c->w->sink);
+		if (r == 0)
+			r = release(c, done, end);
+		done = end;
 	}
 	if (r == 0)
 		r = umem_sink_flush(c->w->sink);
@@ -295,7 +326,7 @@ int umem_writer_clean(struct umem_image_writer *w, uint64_t max_dead_pages)
 	if (r == 0)
 		r = mark(&c);
 	if (r == 0)
-		r = find_extents(&c);
+		r = find_slots(&c);
 	c.pages = malloc((size_t)UMEM_MAX_FRAME_PAGES * PAGE_BYTES);
 	if (r == 0 && !c.pages)
 		r = -ENOMEM;
@@ -313,21 +344,24 @@ static uint64_t n_stored(const struct umem_image_writer *w)
 	return w->n_kept + (w->next - w->next_kept);
 }
 
-static int clean_to(struct umem_image_writer *w, uint64_t limit, unsigned part)
+/* Clean until at most a part of what is live is dead. */
+static int clean_to(struct umem_image_writer *w, unsigned part)
 {
 	uint64_t n = n_stored(w);
 
-	if (w->n_superseded < limit)
-		return 0;
-	return umem_writer_clean(w, (n - umem_min_u64(n, w->n_superseded)) / part);
+	return umem_writer_clean(w, (n - umem_min_u64(n, w->n_dead + w->n_superseded)) / part);
 }
 
 int umem_writer_clean_if(struct umem_image_writer *w)
 {
-	return clean_to(w, umem_max_u64(w->min_superseded, n_stored(w) / 4), 4);
+	if (w->n_superseded < umem_max_u64(w->min_superseded, n_stored(w) / 4))
+		return 0;
+	return clean_to(w, 4);
 }
 
 int umem_writer_clean_last(struct umem_image_writer *w)
 {
-	return clean_to(w, umem_max_u64(w->min_superseded / 16, n_stored(w) / 8), 8);
+	if (w->n_dead + w->n_superseded < umem_max_u64(w->min_superseded / 16, n_stored(w) / 8))
+		return 0;
+	return clean_to(w, 8);
 }

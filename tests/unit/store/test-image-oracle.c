@@ -30,6 +30,11 @@ static const char *path_of(unsigned i)
 	return t_tree_path(name);
 }
 
+/* Every fallback is taken now and then. */
+static const char *const faults[] = { "", "", "ring.setup=38", "ring.register=12",
+	"outfile.direct=22,ahead.direct=22", "outfile.tmpfile=95",
+	"ring.setup=1,outfile.direct=22,ahead.direct=22,outfile.tmpfile=95" };
+
 static void add_image(struct chain *chain, uint64_t *rng)
 {
 	struct umem_image_create_options options = model_options(rng);
@@ -41,6 +46,7 @@ static void add_image(struct chain *chain, uint64_t *rng)
 	struct umem_note note = { 0 };
 	int r;
 
+	setenv("UMEM_FAULTS", faults[t_below(rng, UMEM_ARRAY_LEN(faults))], 1);
 	options.parent = chain->last;
 	r = umem_image_create(path_of(chain->n), &options, &writer, &note);
 	T_CHECK(r == 0, "%d, %s", r, note.text);
