@@ -41,8 +41,9 @@
  * - Stops are looked at, not consumed, so that the kernel itself delivers that
  *   signal should the tracer die.
  * - Calls that say EINTR when they are disturbed are mended in the registers at
- *   the stop (umem_inject_regs_rewait()), and are right whoever lets go. Such a
- *   wait with a timeout starts anew, which nobody can help.
+ *   the stop (umem_inject_regs_rewait()), and are right whoever lets go; unless the
+ *   tracer is killed in the microseconds between that stop and its look at it. Such
+ *   a wait with a timeout starts anew, which nobody can help.
  * - Nothing is run in the threads, so restartable sequences, masks, filters are
  *   the kernel's business, as in any preemption.
  * - A stopped process (SIGSTOP) is taken over from its stop and goes back into

@@ -22,6 +22,9 @@ struct kind {
 	bool sets_ready;
 };
 
+/* How late a wait of theirs may end; where they are held for long it is not told by this. */
+extern uint64_t kinds_late_ns;
+
 extern const struct kind kinds[];
 extern const size_t n_kinds;
 
