@@ -10,6 +10,7 @@
 #ifndef UMEMD_UMEMD_H
 #define UMEMD_UMEMD_H
 
+#include <umemd/export.h>
 #include <umemd/residency.h>
 #include <umemd/store.h>
 #include <umemd/target.h>
