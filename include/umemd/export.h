@@ -3,6 +3,7 @@
  * Images in the formats of other programs: made from an image, and read into one.
  *
  *     core    an ELF core file, for debuggers
+ *     criu    a directory of CRIU's pagemap, pages, mm and related images
  *     raw     memory without a header, one region behind the other: what virtual
  *             machine monitors load
  *
@@ -19,13 +20,15 @@
 #include <umemd/store.h>
 #include <umemd/types.h>
 
-/** struct umem_image_format - a format of another program. */
+/**
+ * struct umem_image_format - a format of another program.
+ * @name: by which it is asked for.
+ * @title: what it is, for people.
+ * @imports: umem_image_import() reads it, too.
+ */
 struct umem_image_format {
-	/** @name: by which it is asked for. */
 	const char *name;
-	/** @title: what it is, for people. */
 	const char *title;
-	/** @imports: umem_image_import() reads it. */
 	bool imports;
 };
 

@@ -14,6 +14,12 @@ static const struct umem_export_format formats[] = {
 		.export = umem_core_export,
 	},
 	{
+		.public = { .name = "criu", .title = "directory of CRIU images", .imports = true },
+		.takes = UMEM_EXPORT_TAKES_PARENT | UMEM_EXPORT_TAKES_UNKNOWN,
+		.export = umem_criu_export,
+		.import = umem_criu_import,
+	},
+	{
 		.public = { .name = "raw", .title = "memory without a header, for virtual machine "
 			"monitors", .imports = true },
 		.takes = UMEM_EXPORT_TAKES_PID | UMEM_EXPORT_TAKES_REGIONS |

@@ -74,6 +74,8 @@ struct umem_export_format {
 
 /* The formats. */
 int umem_core_export(struct umem_export *job);
+int umem_criu_export(struct umem_export *job);
+int umem_criu_import(struct umem_import *job);
 int umem_raw_export(struct umem_export *job);
 int umem_raw_import(struct umem_import *job);
 

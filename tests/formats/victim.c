@@ -75,7 +75,7 @@ int main(void)
 		return 1;
 	pthread_barrier_init(&ready, NULL, N_THREADS + 1);
 	for (int i = 0; i < 5; i++) {
-		struct node *node = malloc(sizeof(*node));
+		struct node *node = calloc(1, sizeof(*node));
 
 		node->next = global_list;
 		node->number = i * 11;
