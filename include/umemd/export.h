@@ -108,12 +108,13 @@ struct umem_image_exported {
  * @options: NULL for defaults.
  * @ret_exported: may be NULL.
  *
- * Return: 0; -EINVAL: no such format, or an option that it does not have; -ESRCH: no
- * such process in the image; -ENODATA: a page is not known, or is that of a file
- * which cannot be read; -ESTALE: a mapped file is not as it was, or @parent_path is
- * not of the parent; -ENOENT: regions that are not there, or no parent; -ENOTEMPTY,
- * -EISDIR, -ENOTSUP: @path; -EFBIG: longer than a file can be; -EBADMSG: the image is
- * damaged; -ENOSPC, -ENOMEM and other -errno; what @progress returned.
+ * Return: 0; -EINVAL: no such format, an option that it does not have, or @path is
+ * there and is no regular file; -ENOTEMPTY, -ENOTDIR: likewise of a directory; -ESRCH:
+ * no such process in the image; -ENODATA: a page is not known, or is that of a file
+ * which cannot be read; -ESTALE: a mapped file is not as it was, or @parent_path is not
+ * of the parent; -ENOENT: regions that are not there, or no parent; -EFBIG: longer than
+ * a file can be; -EBADMSG: the image is damaged; -ENOTSUP: it is of a machine whose
+ * cores are not known; -ENOSPC, -ENOMEM and other -errno; what @progress returned.
  */
 UMEM_API int umem_image_export(struct umem_image *image, const char *format,
 	const char *path, const struct umem_image_export_options *options,
