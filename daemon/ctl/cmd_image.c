@@ -21,6 +21,8 @@ static const struct verb {
 	{ "read", "image read", "FILE --at ADDR --len N", "bytes of memory, to standard output",
 		image_read },
 	{ "diff", "image diff", "FIRST SECOND", "which pages and mappings differ", image_diff },
+	{ "export", "image export", "FILE --format F -o OUT", "write it as core, raw or criu",
+		image_export },
 	{ "flatten", "image flatten", "FILE -o OUT", "fold a chain into one image",
 		image_flatten },
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <umemd/export.h>
 #include <umemd/op.h>
 
 #include "daemon/ctl/ctl.h"
@@ -108,7 +109,7 @@ static int parse_region(struct snapshot *s, const char *arg)
 
 static int parse_one(struct snapshot *s, int opt, const char *arg)
 {
-	static const char *const formats[] = { "umem", NULL };
+	static const char *const formats[] = { "umem", "core", "raw", "criu", NULL };
 	static const char *const codecs[] = { "none", "zstd", NULL };
 	static const char *const triggers[] = { "once", "stdin", NULL };
 	int value = 0, r;
@@ -289,6 +290,17 @@ static int print_done(struct snapshot *s, const char *path, const struct umem_sn
 	return r == 0 ? ctl_flush() : r;
 }
 
+static int export_step(void *user, uint64_t done_bytes, uint64_t total_bytes)
+{
+	struct umem_snapshot_progress progress = {
+		.stage = "export",
+		.done_bytes = done_bytes,
+		.total_bytes = total_bytes,
+	};
+
+	return see_progress(user, &progress) ? -ECANCELED : 0;
+}
+
 /* One image; of another format, by way of one without a name. */
 static int take_one(struct snapshot *s, struct umem_snapshotter *shooter, const char *path,
 	struct umem_image *parent, struct umem_image **ret_image, struct umem_note *note)
@@ -301,6 +313,17 @@ static int take_one(struct snapshot *s, struct umem_snapshotter *shooter, const 
 	if (r != 0)
 		return r;
 	done = *taken;
+	if (s->take.unnamed) {
+		struct umem_image_export_options export = {
+			.size = sizeof(export),
+			.progress = export_step,
+			.user = s,
+		};
+
+		r = umem_image_export(image, s->format, path, &export, NULL, note);
+		if (r != 0)
+			return r;
+	}
 	s->n_taken++;
 	*ret_image = UMEM_TAKE_PTR(image);
 	return print_done(s, path, &done);

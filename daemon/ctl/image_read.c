@@ -16,6 +16,7 @@
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
 #include "lib/base/parse.h"
+#include "lib/store/backing.h"
 
 #define PAGE       ((uint64_t)UMEM_IMAGE_PAGE_BYTES)
 #define PAGES_MOST 256
@@ -38,6 +39,7 @@ static void print_help(void)
  * @at, @end: bytes that are wanted.
  * @sparse: zeros for what is not known.
  * @buf: of PAGES_MOST pages.
+ * @backing: the file that was read last.
  * @note: what went wrong.
  */
 struct reading {
@@ -48,17 +50,39 @@ struct reading {
 	uint64_t end;
 	bool sparse;
 	uint8_t *buf;
+	struct umem_backing backing;
 	struct umem_note *note;
 };
+
+/* Pages of a file that was mapped. */
+static int read_file(struct reading *r, uint64_t addr, uint64_t n_pages)
+{
+	const struct umem_image_process *p = r->process;
+	int result;
+
+	for (size_t i = 0; p && i < p->n_regions; i++) {
+		const struct umem_image_region *g = &p->regions[i];
+
+		if (addr < g->start || addr >= g->end)
+			continue;
+		if (r->backing.region != g) {
+			umem_backing_close(&r->backing);
+			r->backing = UMEM_BACKING_NONE;
+			result = umem_backing_open(g, &r->backing, r->note);
+			if (result < 0)
+				return result;
+		}
+		return umem_backing_read(&r->backing, addr, r->buf, n_pages, r->note);
+	}
+	return -ENODATA;
+}
 
 static int fetch(struct reading *r, const struct umem_image_run *run, uint64_t addr,
 	uint64_t n_pages)
 {
 	switch (run->what) {
 	case UMEM_IMAGE_FILE:
-		return umem_note_set(r->note, -ENODATA, addr,
-			"the page at %#llx is left to the file that was mapped there",
-			(unsigned long long)addr);
+		return read_file(r, addr, n_pages);
 	case UMEM_IMAGE_NONE:
 		if (!r->sparse)
 			return umem_note_set(r->note, -ENODATA, addr,
@@ -156,7 +180,7 @@ int image_read(struct ctl_image *run, int argc, char **argv)
 	UMEM_CLEANUP(umem_image_freep) struct umem_image *image = NULL;
 	UMEM_FREE uint8_t *buf = malloc(PAGES_MOST * PAGE);
 	struct umem_note note = { 0 };
-	struct reading r = { .buf = buf, .note = &note };
+	struct reading r = { .buf = buf, .backing = UMEM_BACKING_NONE, .note = &note };
 	const char *path;
 	int result = parse(run, &r, argc, argv, &path);
 
@@ -173,5 +197,6 @@ int image_read(struct ctl_image *run, int argc, char **argv)
 	if (result == 0 && r.at < r.end)
 		result = umem_note_set(&note, -ENXIO, r.at, "nothing was mapped at %#llx",
 			(unsigned long long)r.at);
+	umem_backing_close(&r.backing);
 	return result == 0 ? CTL_DONE : ctl_image_ended(run, result, &note, "not all was read");
 }
