@@ -114,7 +114,7 @@ int cl_unix_connect(const char *path)
 	return fd;
 }
 
-static const char *umemctl_path(void)
+const char *cl_umemctl(void)
 {
 	const char *path = getenv("UMEMCTL");
 
@@ -156,7 +156,7 @@ static uint64_t get_u64(json_t *event, const char *key)
 void cl_dirty_start(struct cl_dirty *dirty, pid_t target)
 {
 	char pid[16];
-	const char *argv[] = { umemctl_path(), "--json", "dirty", pid, "--trigger", "stdin",
+	const char *argv[] = { cl_umemctl(), "--json", "dirty", pid, "--trigger", "stdin",
 		"--ranges", NULL };
 	json_t *event;
 

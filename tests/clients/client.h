@@ -37,6 +37,9 @@ void cl_need(const char *program, const char *package);
  */
 pid_t cl_spawn(const char *const *argv, const char *log, int *ret_in, FILE **ret_out);
 
+/** cl_umemctl - path of umemctl: of this build, or UMEMCTL. */
+const char *cl_umemctl(void);
+
 /** cl_unix_connect - connect to a unix socket, trying for up to 10 s. Return: fd. */
 int cl_unix_connect(const char *path);
 
