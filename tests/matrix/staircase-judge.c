@@ -147,8 +147,8 @@ static bool judge_causes(struct judge *j, unsigned l)
 			return object(j, "lane %u, page %llu saw a lane %llu", l,
 				(unsigned long long)page, (unsigned long long)of);
 		if (done > j->done[of])
-			return object(j, "lane %u, page %llu saw %llu pages of lane %llu (kind %u), "
-				"which has written %llu", l, (unsigned long long)page,
+			return object(j, "lane %u, page %llu saw %llu pages of lane %llu (kind "
+				"%u), which has written %llu", l, (unsigned long long)page,
 				(unsigned long long)done, (unsigned long long)of,
 				j->plan.lanes[of].kind, (unsigned long long)j->done[of]);
 	}
