@@ -232,9 +232,9 @@ static void run_mremap(struct churn *churn)
 		round_begins(churn);
 		for (uint64_t i = 0; i < n; i++)
 			sc_fill_scratch((uintptr_t)at, i, gen);
-		T_CHECK(mremap(at, n * SC_PAGE, want * SC_PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
-			place) == place);
-		at = place;
+		at = mremap(at, n * SC_PAGE, want * SC_PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, place);
+		if (at != place)
+			wrong("mremap: %s", strerror(errno));
 		for (uint64_t i = 0; i < want; i++) {
 			const volatile uint64_t *word = (volatile uint64_t *)(at + i * SC_PAGE);
 

@@ -240,6 +240,23 @@ static void make_plan(const struct sc_setup *setup)
 	sc_churn_plan(plan, setup->churn);
 }
 
+/*
+ * Children that come and go have no part in shared memory: who takes a snapshot without
+ * them would have to admit that they might write to it.
+ */
+static void keep_from_children(void)
+{
+	for (unsigned l = 0; l < plan->n_lanes; l++) {
+		const struct sc_lane *lane = &plan->lanes[l];
+		uint64_t len = lane->n_pages * SC_PAGE;
+
+		if (lane->kind != SC_MEMFD && lane->kind != SC_SHARED && lane->kind != SC_ALIAS)
+			continue;
+		T_SYS(madvise((void *)lane->at, len, MADV_DONTFORK));
+		T_SYS(madvise((void *)lane->alias, len, MADV_DONTFORK));
+	}
+}
+
 /* The second process has its own copy of what is private, and runs its own lanes. */
 static void start_second(void)
 {
@@ -314,6 +331,7 @@ void sc_main(int argc, char **argv)
 	setup.seed = seed;
 	make_plan(&setup);
 	start_second();
+	keep_from_children();
 	sc_churn_start(plan, hot, setup.churn, seed);
 	start_lanes(0);
 	answer();
