@@ -257,30 +257,55 @@ static bool give(struct pair *pairs, bool *taken, uint32_t n_second, uint32_t i,
 	return true;
 }
 
-/* Pair the spaces of both images; @pairs has room for all of both. */
-static int pair_up(const struct diff *d, struct pair *pairs, size_t *ret_n)
+/* Is space @i that of the same pid in both, or of no process in either? */
+static bool is_same_owner(const struct diff *d, uint32_t i)
 {
-	uint32_t n_first = umem_image_n_spaces(d->first), n = n_first;
+	const struct umem_image_process *a = process_of(d->first, i);
+	const struct umem_image_process *b = process_of(d->second, i);
+
+	return a && b ? a->pid == b->pid : !a && !b;
+}
+
+/* By number and owner, then by pid; when that gives nothing, by number. */
+static int pair_first(const struct diff *d, struct pair *pairs, bool *taken)
+{
 	uint32_t n_second = umem_image_n_spaces(d->second);
-	UMEM_FREE bool *taken = calloc(n_second + 1, sizeof(*taken));
 	UMEM_FREE struct by_pid *pids = NULL;
 	bool any = false;
 	int r = list_pids(d->second, &pids);
 
-	if (r < 0 || !taken)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < n_first; i++) {
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < umem_image_n_spaces(d->first); i++) {
+		pairs[i] = (struct pair){ i, UMEM_IMAGE_NO_SPACE };
+		if (is_same_owner(d, i) && give(pairs, taken, n_second, i, i))
+			any |= process_of(d->first, i) != NULL;
+	}
+	for (uint32_t i = 0; i < umem_image_n_spaces(d->first); i++) {
 		const struct umem_image_process *process = process_of(d->first, i);
 		struct by_pid key = { .pid = process ? process->pid : 0 };
 		const struct by_pid *found = process ? bsearch(&key, pids,
 			d->second->index.described.n_processes, sizeof(key), compare_pids) : NULL;
 
-		pairs[i] = (struct pair){ i, UMEM_IMAGE_NO_SPACE };
-		if (found)
+		if (found && pairs[i].second == UMEM_IMAGE_NO_SPACE)
 			any |= give(pairs, taken, n_second, i, found->space);
 	}
-	for (uint32_t i = 0; i < n_first && !any; i++)
-		give(pairs, taken, n_second, i, i);
+	for (uint32_t i = 0; i < umem_image_n_spaces(d->first) && !any; i++) {
+		if (pairs[i].second == UMEM_IMAGE_NO_SPACE)
+			give(pairs, taken, n_second, i, i);
+	}
+	return 0;
+}
+
+/* Pair the spaces of both images; @pairs has room for all of both. */
+static int pair_up(const struct diff *d, struct pair *pairs, size_t *ret_n)
+{
+	uint32_t n = umem_image_n_spaces(d->first), n_second = umem_image_n_spaces(d->second);
+	UMEM_FREE bool *taken = calloc(n_second + 1, sizeof(*taken));
+	int r = taken ? pair_first(d, pairs, taken) : -ENOMEM;
+
+	if (r < 0)
+		return r;
 	for (uint32_t k = 0; k < n_second; k++) {
 		if (!taken[k])
 			pairs[n++] = (struct pair){ UMEM_IMAGE_NO_SPACE, k };

@@ -206,6 +206,8 @@ int umem_index_parse(struct umem_index *index, uint64_t data_end, const char **r
 		if (r < 0)
 			return r;
 	}
+	if (!index->frames)
+		return wrong(ret_why, "there is no list of frames");
 	if (index->hashes_key && index->n_hashes != index->n_stored)
 		return wrong(ret_why, "there are not as many hashes as pages");
 	r = umem_described_read(umem_cursor_init(index->bytes, index->len_bytes),

@@ -201,7 +201,8 @@ static void check_forged(const struct sample *sample)
 		for (uint64_t i = 0; i < 40; i++) {
 			int r = umem_image_get(image, s, model_addr(i), pages, 1, NULL);
 
-			T_CHECK(r == 0 || r == -ENODATA || r == -ENXIO || (r == -EBADMSG && good < 0));
+			T_CHECK(r == 0 || r == -ENODATA || r == -ENXIO ||
+				(r == -EBADMSG && good < 0));
 		}
 		umem_image_get(image, s, MODEL_START, pages, 40, NULL);
 	}
