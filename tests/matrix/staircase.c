@@ -136,6 +136,16 @@ static void one_image(const struct the_case *c, struct sc_victim *victim, const 
 	unlink(path);
 }
 
+static uint64_t n_merged(pid_t pid)
+{
+	uint64_t n = 0;
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/%d/ksm_merging_pages", (int)pid);
+	k_read_u64(path, &n);
+	return n;
+}
+
 static void run_case(const struct the_case *c, const char *method, struct sums *total)
 {
 	/* Threads and descriptors come and go of themselves. */
@@ -146,6 +156,8 @@ static void run_case(const struct the_case *c, const char *method, struct sums *
 	uint64_t start_ns = t_now_ns();
 
 	sc_start(&victim, &c->setup);
+	if (c->setup.kind == SC_MERGED)
+		T_UNTIL(30, n_merged(victim.pid) > c->setup.n_pages / 2);
 	if (!(c->setup.churn & leaving))
 		cl_traces_take(&traces, victim.pid);
 	for (unsigned i = 0; i < c->times; i++)
