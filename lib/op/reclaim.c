@@ -261,23 +261,22 @@ static int find_targets(struct umem_reclaim *reclaim, struct umem_note *note)
 	return r == 0 ? found : r;
 }
 
-/* A target whose memory is gone: it ended, or goes on as another program. */
+/*
+ * A target whose memory is gone: it ended, or goes on as another program. Then it is the
+ * last of the targets, and looked at in its turn.
+ */
 static int replace(struct umem_reclaim *reclaim, size_t i, struct umem_note *note)
 {
 	struct umem_reclaim_target *t = reclaim->targets[i];
 	char comm[64];
-	int pid = t->seen.pid, r;
+	int pid = t->seen.pid;
 	bool ended = umem_target_gone(t->target);
 
 	memcpy(comm, t->seen.comm, sizeof(comm));
 	drop(reclaim, i);
 	if (ended)
 		return add_event(reclaim, pid, comm, "ended");
-	r = take_in(reclaim, pid, "executed another program; begun anew", note);
-	if (r != 0 || !is_target(reclaim, pid))
-		return r;
-	return umem_reclaim_target_look(reclaim->targets[reclaim->n_targets - 1], now(reclaim),
-		       false, note) == -ENOMEM ? -ENOMEM : 0;
+	return take_in(reclaim, pid, "executed another program; begun anew", note);
 }
 
 static int look_at_targets(struct umem_reclaim *reclaim, uint64_t now_ns, bool forced_back,

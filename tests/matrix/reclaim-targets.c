@@ -98,6 +98,9 @@ static void exec_is_another(enum umem_policy policy)
 	T_CHECK(run.result == 0 && run_told(&run, v.pid, "executed another program"));
 	T_CHECK(run.report->n_targets == 1 && run.report->sum.out_bytes == 0);
 	T_CHECK(run.report->sum.refaulted_bytes == 0);
+	/* Nothing of the new program can be old yet. */
+	T_CHECK(policy != UMEM_POLICY_AGE || run.report->sum.want_bytes == 0, "(%llu)",
+		(unsigned long long)run.report->sum.want_bytes);
 	/* What was opened before shows the program that is gone. */
 	close(v.pagemap);
 	v.pagemap = v_pagemap(v.pid);
