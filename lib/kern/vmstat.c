@@ -18,6 +18,8 @@ static const struct umem_field vmstat_fields[UMEM_N_VMSTATS] = {
 	STAT(PSWPOUT, pswpout),
 	STAT(SWPIN_ZERO, swpin_zero),
 	STAT(SWPOUT_ZERO, swpout_zero),
+	STAT(ZSWPIN, zswpin),
+	STAT(ZSWPOUT, zswpout),
 	STAT(PGMAJFAULT, pgmajfault),
 	STAT(PGSCAN_KSWAPD, pgscan_kswapd),
 	STAT(PGSCAN_DIRECT, pgscan_direct),

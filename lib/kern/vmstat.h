@@ -27,6 +27,8 @@ enum umem_vmstat_item {
 	UMEM_VMSTAT_PSWPOUT,
 	UMEM_VMSTAT_SWPIN_ZERO,
 	UMEM_VMSTAT_SWPOUT_ZERO,
+	UMEM_VMSTAT_ZSWPIN,
+	UMEM_VMSTAT_ZSWPOUT,
 	UMEM_VMSTAT_PGMAJFAULT,
 	UMEM_VMSTAT_PGSCAN_KSWAPD,
 	UMEM_VMSTAT_PGSCAN_DIRECT,
@@ -48,6 +50,8 @@ enum umem_vmstat_item {
  * @pswpout: pages written to them.
  * @swpin_zero: swapped pages of zeros that came back; they lie in no area.
  * @swpout_zero: pages of zeros that went out so.
+ * @zswpin: pages that came out of zswap; they are not in @pswpin.
+ * @zswpout: pages that went into it.
  * @pgmajfault: faults on pages that were not in memory, also those of zeros or in zram.
  * @pgscan_kswapd: pages that the kernel's background reclaim looked at.
  * @pgscan_direct: pages that tasks short of memory looked at themselves.
@@ -63,6 +67,8 @@ struct umem_vmstat {
 	uint64_t pswpout;
 	uint64_t swpin_zero;
 	uint64_t swpout_zero;
+	uint64_t zswpin;
+	uint64_t zswpout;
 	uint64_t pgmajfault;
 	uint64_t pgscan_kswapd;
 	uint64_t pgscan_direct;

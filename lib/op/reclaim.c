@@ -279,13 +279,16 @@ static int replace(struct umem_reclaim *reclaim, size_t i, struct umem_note *not
 	return take_in(reclaim, pid, "executed another program; begun anew", note);
 }
 
-static int look_at_targets(struct umem_reclaim *reclaim, uint64_t now_ns, bool forced_back,
+static int look_at_targets(struct umem_reclaim *reclaim, uint64_t now_ns,
 	struct umem_note *note)
 {
+	struct umem_reclaim_swap swap;
+
+	umem_reclaim_swap_read(&reclaim->machine.areas, reclaim->forced_back, &swap);
 	for (size_t i = 0; i < reclaim->n_targets;) {
 		struct umem_reclaim_target *t = reclaim->targets[i];
 		struct umem_note why = { 0 };
-		int r = umem_reclaim_target_look(t, now_ns, forced_back, &why);
+		int r = umem_reclaim_target_look(t, now_ns, &swap, &why);
 
 		if (r == 0) {
 			i++;
@@ -406,7 +409,7 @@ int umem_reclaim_look(struct umem_reclaim *reclaim,
 	forget_shown(reclaim);
 	r = found = find_targets(reclaim, note);
 	if (found == 0 || found == UMEM_GONE)
-		r = look_at_targets(reclaim, now_ns, reclaim->forced_back, note);
+		r = look_at_targets(reclaim, now_ns, note);
 	if (r != 0)
 		return r;
 	reclaim->forced_back = false;

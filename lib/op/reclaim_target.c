@@ -4,9 +4,8 @@
  *
  * Theory of operation
  *
- *     look    map -> resident, swapped
- *                out, and resident again           came back: a refault
- *                out, and neither of the two       was given back: forget it
+ *     look    map -> resident, swapped; of what was out, what came back
+ *             (reclaim_returns.c)
  *             slices <- what was seen in each, watch <- what was written
  *             thrash <- the sums
  *     plan    slices -> how many pages of each
@@ -41,9 +40,6 @@
 /* Slices that are alike again are put together once in so long, and stay so for this long. */
 #define MERGE_NS 60000000000u
 #define WHOLE_NS 600000000000u
-
-/* More pages than this a fault does not bring in (64 KiB each, with room to spare). */
-#define UNASKED_PAGES 32
 
 struct umem_reclaim_target *umem_reclaim_target_free(struct umem_reclaim_target *t)
 {
@@ -196,44 +192,6 @@ static int find_can_go(struct umem_reclaim_target *t)
 	return r;
 }
 
-/* Split what was out into what came back and what still is; the rest was given back. */
-static int find_returned(struct umem_reclaim_target *t)
-{
-	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset lost = { 0 };
-	int r;
-
-	umem_pageset_clear(&t->returned);
-	r = umem_pageset_union(&t->returned, &t->out);
-	/* What is left of out when the resident ones are taken away did not return. */
-	if (r == 0)
-		r = umem_pageset_subtract(&t->out,
-			umem_residency_pages(t->map, UMEM_STATE_RESIDENT));
-	if (r == 0)
-		r = umem_pageset_subtract(&t->returned, &t->out);
-	if (r == 0)
-		r = umem_pageset_union(&lost, &t->out);
-	if (r == 0)
-		r = umem_pageset_subtract(&lost, umem_residency_pages(t->map, UMEM_STATE_SWAPPED));
-	return r == 0 ? umem_pageset_subtract(&t->out, &lost) : r;
-}
-
-/*
- * Did pages come back that the target did not ask for? swapoff does that, also when
- * another area of the same name was made since. A fault of the target brings in at most
- * what lies within one huge entry of its own size; shared memory may be others' faults.
- */
-static bool came_unasked(struct umem_reclaim_target *t)
-{
-	uint64_t pages = umem_pageset_bytes(&t->returned) >> UMEM_PAGE_SHIFT, before = t->faults;
-	struct umem_procstat stat;
-
-	if (umem_procstat_read(t->target->proc_fd, &stat) < 0)
-		return false;
-	t->faults = stat.min_flt + stat.maj_flt;
-	return !t->any_shared && pages > UNASKED_PAGES &&
-		t->faults - before < pages / UNASKED_PAGES;
-}
-
 static int add_used(void *user, uint64_t start, uint64_t end, enum umem_why why)
 {
 	(void)why;
@@ -320,7 +278,7 @@ static void find_stalls(struct umem_reclaim_target *t)
 		t->psi = psi;
 }
 
-static int note_interval(struct umem_reclaim_target *t, bool forced_back,
+static int note_interval(struct umem_reclaim_target *t, const struct umem_reclaim_swap *swap,
 	struct umem_note *note)
 {
 	UMEM_FREE uint32_t *at_risk = NULL;
@@ -340,9 +298,7 @@ static int note_interval(struct umem_reclaim_target *t, bool forced_back,
 	at_risk = calloc(umem_max_u64(t->slices.n, 1), sizeof(*at_risk));
 	if (!at_risk)
 		return -ENOMEM;
-	r = find_returned(t);
-	if (came_unasked(t) || forced_back)
-		umem_pageset_clear(&t->returned);
+	r = umem_reclaim_find_returned(t, swap);
 	/* What was given back was at no risk; of the rest both halves were. */
 	if (r == 0)
 		r = umem_count_slices(&t->out, &t->slices, at_risk);
@@ -366,13 +322,13 @@ static int note_interval(struct umem_reclaim_target *t, bool forced_back,
 }
 
 int umem_reclaim_target_look(struct umem_reclaim_target *t, uint64_t now_ns,
-	bool forced_back, struct umem_note *note)
+	const struct umem_reclaim_swap *swap, struct umem_note *note)
 {
 	int r = umem_residency_refresh(t->map, note);
 
 	t->dt_ns = t->looked_ns ? now_ns - t->looked_ns : 0;
 	if (r == 0)
-		r = note_interval(t, forced_back, note);
+		r = note_interval(t, swap, note);
 	if (r != 0)
 		return r;
 	t->looked_ns = now_ns;

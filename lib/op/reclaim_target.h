@@ -9,6 +9,7 @@
 #include "lib/kern/psi.h"
 #include "lib/mem/residency.h"
 #include "lib/op/reclaim.h"
+#include "lib/op/reclaim_returns.h"
 #include "lib/policy/pressure.h"
 #include "lib/policy/thrash.h"
 #include "lib/track/accessed.h"
@@ -26,7 +27,7 @@
  * @watched, @watch: for the age of writes; NULL when nothing watches.
  * @can_go: addresses of memory that can be reclaimed at all.
  * @any_shared: some of it is shared.
- * @faults: of the target, at the last look.
+ * @faults: of the target, at the last look. @swap_seen: of the machine, before it.
  * @out: what we put out and did not see come back.
  * @returned: of it, what came back in the interval.
  * @warm: came back once, and is resident since: the last to be chosen.
@@ -52,6 +53,7 @@ struct umem_reclaim_target {
 	struct umem_ranges can_go;
 	bool any_shared;
 	uint64_t faults;
+	struct umem_returns_seen swap_seen;
 	struct umem_pageset out;
 	struct umem_pageset returned;
 	struct umem_pageset warm;
@@ -88,13 +90,12 @@ UMEM_DEFINE_CLEANUP(struct umem_reclaim_target, umem_reclaim_target_free)
 /**
  * umem_reclaim_target_look - what happened since the last look; fills @seen but
  * for the decision.
- * @forced_back: swap was taken away meanwhile (swapoff), so that what came back
- *	says nothing about its use.
+ * @swap: read before.
  *
  * Return: 0, UMEM_GONE, -errno.
  */
 int umem_reclaim_target_look(struct umem_reclaim_target *target, uint64_t now_ns,
-	bool forced_back, struct umem_note *note);
+	const struct umem_reclaim_swap *swap, struct umem_note *note);
 
 /**
  * umem_reclaim_target_plan - decide what goes out until the next look.

@@ -105,6 +105,60 @@ static void policy(enum umem_policy policy, enum v_order order, uint64_t enough,
 	v_stop(&v);
 }
 
+/* Pages that left swap on this machine, by reading; those of zeros, too. */
+static uint64_t swap_ins(void)
+{
+	struct umem_vmstat stat;
+
+	T_OK(umem_vmstat_read(NULL, &stat));
+	return stat.pswpin + stat.swpin_zero;
+}
+
+/*
+ * What the victim discards and fills anew between two looks was out and is in memory,
+ * but did not come back. What it touches besides is counted all the same.
+ */
+static void refilled(bool shared)
+{
+	uint64_t before, out, back;
+	struct victim v;
+	struct run run;
+	int pid;
+
+	v_start(&v, HOT, COLD, NULL);
+	if (shared)
+		v_tell(&v, V_SHARE);
+	pid = v.pid;
+	run_init(&run, UMEM_POLICY_PROBE);
+	run.options.pids = &pid;
+	run.options.n_pids = 1;
+	run_begin(&run);
+	for (int i = 0; i < 120 && run.report->sum.out_bytes < COLD * K_PAGE * 8 / 10; i++)
+		run_step(&run, &v, V_READ);
+	T_CHECK(run.report->sum.out_bytes >= COLD * K_PAGE * 8 / 10, "(%s)",
+		run.report->sum.reason);
+	run_step(&run, &v, V_READ);
+	run_work(&run);
+	before = swap_ins();
+	T_CHECK(v_tell(&v, V_REFILL) == COLD / 2);
+	run_look(&run);
+	back = run.report->sum.refaulted_bytes / K_PAGE;
+	before = swap_ins() - before;
+	k_fact("%s memory, %d pages discarded and filled anew: %llu came back, %llu read",
+		shared ? "shared" : "private", COLD / 2, (unsigned long long)back,
+		(unsigned long long)before);
+	T_CHECK(back <= before + COLD / 64);
+	out = run.report->sum.out_bytes / K_PAGE;
+	T_CHECK(out >= COLD / 4, "(%llu)", (unsigned long long)out);
+	T_CHECK(v_tell(&v, V_CHECK) == HOT + COLD);
+	run_look(&run);
+	T_CHECK(run.report->sum.refaulted_bytes / K_PAGE >= out - out / 50, "(%llu of %llu)",
+		(unsigned long long)run.report->sum.refaulted_bytes / K_PAGE,
+		(unsigned long long)out);
+	run_end(&run);
+	v_stop(&v);
+}
+
 /* The objective is held: 0.2% a minute, over ten minutes, with its burst. */
 static void objective(void)
 {
@@ -201,6 +255,8 @@ int main(int argc, char **argv)
 	policy(UMEM_POLICY_PROBE, V_READ, COLD * 8 / 10, 120);
 	policy(UMEM_POLICY_AGE, V_TOUCH, COLD * 8 / 10, 120);
 	policy(UMEM_POLICY_PRESSURE, V_READ, COLD / 4, 160);
+	refilled(false);
+	refilled(true);
 	objective();
 	huge_pages();
 	dry_run();

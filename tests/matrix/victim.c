@@ -24,6 +24,7 @@ struct start {
 
 struct memory {
 	char *at;
+	bool shared;
 	uint64_t n_hot;
 	uint64_t n;
 	uint64_t random;
@@ -55,6 +56,31 @@ static uint64_t use_hot(const struct memory *m, bool writes)
 			*byte = t_pattern(i, 0, 1);
 	}
 	return sum;
+}
+
+static void fill(const struct memory *m, uint64_t first)
+{
+	for (uint64_t i = first; i < m->n; i++)
+		t_fill_page(m->at + i * K_PAGE, i, 1);
+}
+
+/* As allocators do: what the pages held is given back, and they are used again. */
+static uint64_t refill(const struct memory *m)
+{
+	uint64_t first = m->n - (m->n - m->n_hot) / 2;
+
+	T_SYS(madvise(m->at + first * K_PAGE, (m->n - first) * K_PAGE,
+		m->shared ? MADV_REMOVE : MADV_DONTNEED));
+	fill(m, first);
+	return m->n - first;
+}
+
+static void share(struct memory *m)
+{
+	T_CHECK(mmap(m->at, m->n * K_PAGE, PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == m->at);
+	m->shared = true;
+	fill(m, 0);
 }
 
 static uint64_t have_child(void)
@@ -102,6 +128,11 @@ static uint64_t obey(const struct start *start, struct memory *m, char order)
 		m->n -= quarter;
 		T_SYS(madvise(m->at + m->n * K_PAGE, quarter * K_PAGE, MADV_DONTNEED));
 		return m->n;
+	case V_REFILL:
+		return refill(m);
+	case V_SHARE:
+		share(m);
+		return m->n;
 	case V_LOCK:
 		T_SYS(mlock(m->at, m->n * K_PAGE));
 		return m->n;
@@ -129,8 +160,7 @@ static void serve(const struct start *start)
 	char order;
 
 	m.at = k_anon(m.n * K_PAGE);
-	for (uint64_t i = 0; i < m.n; i++)
-		t_fill_page(m.at + i * K_PAGE, i, 1);
+	fill(&m, 0);
 	answer = (uintptr_t)m.at;
 	do {
 		T_CHECK(write(start->reply, &answer, sizeof(answer)) == sizeof(answer));

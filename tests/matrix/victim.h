@@ -45,6 +45,8 @@ enum v_order {
 	V_EXEC = 'x',	 /* become a victim anew */
 	V_UNMAP = 'u',	 /* unmap the last quarter of its cold part */
 	V_DISCARD = 'd', /* MADV_DONTNEED of the quarter before that */
+	V_REFILL = 'F',	 /* discard the second half of its cold part and fill it anew; how many */
+	V_SHARE = 's',	 /* have shared memory instead, filled as it was */
 	V_LOCK = 'm',	 /* mlock all that is mapped now */
 	V_HUGE = 'h',	 /* have huge pages wherever they fit; how many are full */
 	V_RANDOM = 'R',	 /* fill the cold part with what does not compress */

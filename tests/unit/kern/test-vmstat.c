@@ -20,7 +20,8 @@ static void vmstat_text(void **state)
 			   "pgscan_khugepaged 901\npgscan_proactive 19\n"
 			   "pgscan_direct_throttle 902\nswpin_zero 20\nswpout_zero 21\n"
 			   "pgscan_anon 22\npgscan_file 23\npgsteal_anon 24\npgsteal_file 25\n"
-			   "workingset_refault_anon 26\nworkingset_refault_file 903\n";
+			   "workingset_refault_anon 26\nworkingset_refault_file 903\n"
+			   "zswpin 27\nzswpout 28\nzswpwb 904\n";
 	struct umem_vmstat stat = umem_vmstat_parse(text, strlen(text));
 
 	assert_int_equal(ALL(UMEM_N_VMSTATS), stat.present);
@@ -40,6 +41,8 @@ static void vmstat_text(void **state)
 	assert_int_equal(24, stat.pgsteal_anon);
 	assert_int_equal(25, stat.pgsteal_file);
 	assert_int_equal(26, stat.workingset_refault_anon);
+	assert_int_equal(27, stat.zswpin);
+	assert_int_equal(28, stat.zswpout);
 }
 
 static void missing_lines(void **state)
