@@ -4,6 +4,36 @@
 
 #include "lib/base/attr.h"
 
+/* What is not used of the share is kept for so long, and what was used too much, too. */
+#define SHARE_NS 60e9
+
+/* So many times its share an interval may use. */
+#define SHARE_TIMES 2
+
+void umem_cpu_share_note(struct umem_cpu_share *share, uint64_t dt_ns, uint64_t used_ns)
+{
+	double part = (double)share->max_ppm / 1e6, most = part * SHARE_NS;
+
+	share->left_ns += part * (double)dt_ns - (double)used_ns;
+	if (share->left_ns > most)
+		share->left_ns = most;
+	if (share->left_ns < -most)
+		share->left_ns = -most;
+}
+
+uint64_t umem_cpu_share_left(const struct umem_cpu_share *share, uint64_t interval_ns)
+{
+	double own = (double)share->max_ppm / 1e6 * (double)interval_ns, left;
+
+	if (!share->max_ppm)
+		return UINT64_MAX;
+	/* what the interval itself gives may be used before it has passed */
+	left = share->left_ns + own;
+	if (left > own * SHARE_TIMES)
+		left = own * SHARE_TIMES;
+	return left > 0 ? (uint64_t)left : 0;
+}
+
 void umem_limits_init(struct umem_limits *self, const struct umem_limits_conf *conf)
 {
 	static const struct umem_limits_conf defaults = UMEM_LIMITS_CONF_DEFAULT;
@@ -93,6 +123,7 @@ void umem_limits_note(struct umem_limits *self, const struct umem_limits_seen *s
 
 	waits(self, seen, &answer);
 	swap(conf, seen, &answer);
+	answer.swap_bytes = answer.allowed_bytes;
 	if (conf->floor_bytes)
 		at_most(&answer, seen->resident_bytes > conf->floor_bytes ?
 			seen->resident_bytes - conf->floor_bytes : 0,
@@ -101,5 +132,7 @@ void umem_limits_note(struct umem_limits *self, const struct umem_limits_seen *s
 		at_most(&answer, portion(conf->rate_bytes_s, seen->dt_ns, 1000000000),
 			"limited: rate");
 	cpu(conf, seen, &answer);
+	if (answer.allowed_bytes == 0)
+		answer.swap_bytes = 0;
 	*ret_answer = answer;
 }

@@ -79,13 +79,37 @@ struct umem_limits {
 
 /**
  * struct umem_limits_answer - @allowed_bytes: may go out now (UINT64_MAX: any
- * number); @reason: static text of the limit that allows least, NULL when no
- * limit is in effect.
+ * number); @swap_bytes: may get a place in swap, whether it goes out or not (0 when
+ * nothing may go out at all); @reason: static text of the limit that allows least, NULL
+ * when no limit is in effect.
  */
 struct umem_limits_answer {
 	uint64_t allowed_bytes;
+	uint64_t swap_bytes;
 	const char *reason;
 };
+
+/**
+ * struct umem_cpu_share - our share of a processor, held as an average.
+ * @max_ppm: of one processor; 0: any number.
+ * @left_ns: what was not used of it so far; below 0 when too much was.
+ *
+ * What one interval leaves another may use, up to what a minute gives, and no more than
+ * twice its own share: looking takes little, work comes in bursts.
+ */
+struct umem_cpu_share {
+	uint64_t max_ppm;
+	double left_ns;
+};
+
+/** umem_cpu_share_note - an interval of @dt_ns has ended, in which we used @used_ns. */
+void umem_cpu_share_note(struct umem_cpu_share *share, uint64_t dt_ns, uint64_t used_ns);
+
+/**
+ * umem_cpu_share_left - what may be used in the interval that begins.
+ * @interval_ns: its length. Return: ns; UINT64_MAX: any number.
+ */
+uint64_t umem_cpu_share_left(const struct umem_cpu_share *share, uint64_t interval_ns);
 
 /** umem_limits_init - nothing seen yet. @conf: copied; NULL: the defaults. */
 void umem_limits_init(struct umem_limits *self, const struct umem_limits_conf *conf);

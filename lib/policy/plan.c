@@ -15,9 +15,13 @@ enum wish {
 	WISH_FIRST,
 	WISH_GROWN,
 	WISH_REST,
+	WISH_SAMPLED,
+	WISH_TRY_FIRST,
+	WISH_TRY_MORE,
+	WISH_TRY_ALL,
 };
 
-_Static_assert(WISH_REST < UMEM_PLAN_WISHES, "a turn for each wish");
+_Static_assert(WISH_TRY_ALL < UMEM_PLAN_WISHES, "a turn for each wish");
 
 static const enum umem_probe_step step_of[] = {
 	[WISH_AGAIN] = UMEM_PROBE_AGAIN,
@@ -25,6 +29,7 @@ static const enum umem_probe_step step_of[] = {
 	[WISH_FIRST] = UMEM_PROBE_FIRST,
 	[WISH_GROWN] = UMEM_PROBE_GROWN,
 	[WISH_REST] = UMEM_PROBE_REST,
+	[WISH_SAMPLED] = UMEM_PROBE_SAMPLED,
 };
 
 static const enum wish wish_of[] = {
@@ -33,16 +38,30 @@ static const enum wish wish_of[] = {
 	[UMEM_PROBE_PART] = WISH_PART,
 	[UMEM_PROBE_GROWN] = WISH_GROWN,
 	[UMEM_PROBE_REST] = WISH_REST,
+	[UMEM_PROBE_SAMPLED] = WISH_SAMPLED,
 };
+
+static const enum wish try_of[UMEM_PROBE_STEPS] = {
+	[UMEM_PROBE_FIRST] = WISH_TRY_FIRST,
+	[UMEM_PROBE_GROWN] = WISH_TRY_MORE,
+	[UMEM_PROBE_REST] = WISH_TRY_ALL,
+};
+
+/* Of slices judged cold? */
+static bool is_rest(enum wish wish)
+{
+	return wish == WISH_REST || wish == WISH_SAMPLED;
+}
 
 /*
  * What is left to grant: @pages of any kind, of them @rest_pages of slices
- * judged cold; @mpages of expected returns, of them @probe_mpages of samples.
- * @no_pages, @no_mpages: something was refused for want of them.
+ * judged cold; @try_pages go on trial; @mpages of expected returns, of them
+ * @probe_mpages of samples. @no_pages, @no_mpages: something was refused for want of them.
  */
 struct purse {
 	uint64_t pages;
 	uint64_t rest_pages;
+	uint64_t try_pages;
 	uint64_t mpages;
 	uint64_t probe_mpages;
 	bool no_pages;
@@ -55,7 +74,30 @@ void umem_planner_init(struct umem_planner *self, enum umem_policy policy)
 		.policy = policy,
 		.age = UMEM_AGE_CONF_DEFAULT,
 		.probe = UMEM_PROBE_CONF_DEFAULT,
+		.trial = UMEM_TRIAL_CONF_DEFAULT,
 	};
+}
+
+/* What is done with the pages, and in which order it is granted. */
+static void wish(struct umem_slice *slice, const struct umem_probe_answer *answer)
+{
+	slice->want = (uint32_t)answer->want;
+	slice->wish = answer->want ? wish_of[answer->step] : WISH_NONE;
+	switch (answer->action) {
+	case UMEM_PROBE_TRY:
+		slice->way = UMEM_WAY_TRY;
+		slice->wish = try_of[answer->step];
+		break;
+	case UMEM_PROBE_DROP:
+		slice->way = UMEM_WAY_DROP;
+		break;
+	case UMEM_PROBE_RELEASE:
+		slice->way = UMEM_WAY_RELEASE;
+		slice->wish = WISH_NONE;
+		break;
+	default:
+		slice->way = UMEM_WAY_OUT;
+	}
 }
 
 static void judge_probe(struct umem_planner *self, struct umem_slice *slice,
@@ -63,10 +105,14 @@ static void judge_probe(struct umem_planner *self, struct umem_slice *slice,
 {
 	struct umem_probe_answer answer;
 
-	umem_probe_judge(&self->probe, slice, in->now_ns, &self->odds, &answer);
+	if (slice->tries)
+		umem_trial_judge(&self->probe, &self->trial, slice, in->now_ns,
+			in->thrash->threshold_ppm, &self->odds, &answer);
+	else
+		umem_probe_judge(&self->probe, slice, in->now_ns, &self->odds, &answer);
 	slice->split = answer.action == UMEM_PROBE_SPLIT;
-	slice->want = (uint32_t)answer.want;
-	slice->wish = answer.want ? wish_of[answer.step] : WISH_NONE;
+	wish(slice, &answer);
+	plan->n_release += answer.action == UMEM_PROBE_RELEASE;
 	if (answer.action == UMEM_PROBE_EVICT && answer.bound_ppm >= plan->bound_ppm) {
 		plan->bound_ppm = answer.bound_ppm;
 		plan->confidence_ppm = answer.confidence_ppm;
@@ -96,11 +142,13 @@ static void judge_age(struct umem_planner *self, struct umem_slice *slice,
 	if (probe_unread(self, slice, in, plan))
 		return;
 	if (slice->state == UMEM_SLICE_COLD)
-		umem_probe_learn_rest(&self->odds, slice, self->probe.watch_ns);
+		umem_probe_learn_rest(&self->odds, slice, UMEM_PROBE_REST,
+			self->probe.watch_ns);
 	umem_age_judge(&self->age, slice, in->now_ns, in->thrash->threshold_ppm, &answer);
 	slice->split = answer.split;
 	slice->want = (uint32_t)answer.want;
 	slice->wish = answer.want ? WISH_REST : WISH_NONE;
+	slice->way = UMEM_WAY_OUT;
 }
 
 /* Judge every slice; want is what it would have. */
@@ -120,7 +168,8 @@ static void judge_all(struct umem_planner *self, struct umem_slices *slices,
 		plan->n_probing += slice->state == UMEM_SLICE_PROBING;
 		plan->n_held += slice->state == UMEM_SLICE_WARM;
 		plan->n_split += slice->split;
-		if (slice->wish == WISH_REST || slice->wish == WISH_GROWN)
+		if (is_rest(slice->wish) || slice->wish == WISH_GROWN ||
+			slice->wish == WISH_TRY_ALL)
 			plan->cold_pages += slice->want;
 	}
 }
@@ -132,7 +181,7 @@ static uint64_t cost_of(const struct umem_planner *self, enum wish wish,
 	uint64_t cost = umem_probe_cost(&self->odds, step_of[wish], 1000);
 
 	/* what is cold enough makes room for its own returns */
-	if (wish == WISH_REST)
+	if (is_rest(wish))
 		cost -= umem_min_u64(cost, thrash->free_ppm_min);
 	return cost;
 }
@@ -140,7 +189,7 @@ static uint64_t cost_of(const struct umem_planner *self, enum wish wish,
 /* As much of a wish as the purse has; @want is at most a slice. */
 static uint64_t grant(struct purse *purse, enum wish wish, uint64_t want, uint64_t cost_1000)
 {
-	bool rest = wish == WISH_REST;
+	bool rest = is_rest(wish);
 	uint64_t mpages = rest ? purse->mpages : umem_min_u64(purse->mpages, purse->probe_mpages);
 	uint64_t n = umem_min_u64(want, purse->pages), cost;
 
@@ -182,8 +231,37 @@ static void grant_all(struct umem_planner *self, struct umem_slices *slices, enu
 		}
 		slice->want = (uint32_t)got;
 		plan->want_pages += got;
-		if (wish != WISH_REST)
+		if (!is_rest(wish))
 			plan->sample_pages += got;
+	}
+}
+
+/*
+ * What goes on trial costs no refault. A slice as a whole or not at all: a part of it
+ * would be judged as if it were all.
+ */
+static void grant_trials(struct umem_planner *self, struct umem_slices *slices, enum wish wish,
+	struct purse *purse, struct umem_plan *plan)
+{
+	size_t first = umem_slices_find(slices, self->turn[wish]);
+	bool refused = false;
+
+	for (size_t k = 0; k < slices->n; k++) {
+		struct umem_slice *slice = &slices->v[(first + k) % slices->n];
+
+		if (slice->wish != wish)
+			continue;
+		if (slice->want > purse->try_pages) {
+			slice->want = 0;
+			purse->no_pages = true;
+			if (!refused)
+				self->turn[wish] = slice->start;
+			refused = true;
+		}
+		purse->try_pages -= slice->want;
+		plan->want_pages += slice->want;
+		plan->sample_pages += slice->want;
+		plan->try_pages += slice->want;
 	}
 }
 
@@ -199,6 +277,8 @@ static const char *reason_of(const struct umem_plan *plan, const struct umem_pla
 		return purse->no_mpages ? "evicting what is cold, as fast as refaults allow" :
 		       purse->no_pages ? "evicting what is cold, as fast as is allowed" :
 					 "evicting what is cold";
+	if (plan->try_pages)
+		return "trying what may be cold";
 	if (plan->want_pages)
 		return purse->no_mpages ? "probing, as fast as refaults allow" : "probing";
 	if (purse->no_mpages)
@@ -213,16 +293,17 @@ static const char *reason_of(const struct umem_plan *plan, const struct umem_pla
 void umem_plan_make(struct umem_planner *self, struct umem_slices *slices,
 	const struct umem_plan_in *in, struct umem_plan *ret_plan)
 {
-	static const enum wish order[3][5] = {
-		{ WISH_REST, WISH_GROWN, WISH_FIRST, WISH_PART, WISH_AGAIN },
-		{ WISH_REST, WISH_GROWN, WISH_PART, WISH_AGAIN, WISH_FIRST },
-		{ WISH_REST, WISH_GROWN, WISH_AGAIN, WISH_FIRST, WISH_PART },
+	static const enum wish order[3][6] = {
+		{ WISH_REST, WISH_SAMPLED, WISH_GROWN, WISH_FIRST, WISH_PART, WISH_AGAIN },
+		{ WISH_REST, WISH_SAMPLED, WISH_GROWN, WISH_PART, WISH_AGAIN, WISH_FIRST },
+		{ WISH_REST, WISH_SAMPLED, WISH_GROWN, WISH_AGAIN, WISH_FIRST, WISH_PART },
 	};
 	size_t turn = self->round++ % UMEM_ARRAY_LEN(order);
 	struct umem_plan plan = { 0 };
 	struct purse purse = {
 		.pages = in->allowed_pages,
 		.rest_pages = in->thrash->grow_pages,
+		.try_pages = in->allowed_pages ? in->try_pages : 0,
 		.mpages = in->thrash->budget_mpages,
 		.probe_mpages = in->thrash->probe_mpages,
 	};
@@ -230,12 +311,14 @@ void umem_plan_make(struct umem_planner *self, struct umem_slices *slices,
 	if (self->policy == UMEM_POLICY_PRESSURE)
 		purse.pages = umem_min_u64(purse.pages, in->take_pages);
 	if (in->thrash->state == UMEM_THRASH_BACK_OFF)
-		purse.pages = 0;
+		purse.pages = purse.try_pages = 0;
 	if (in->thrash->changed)
 		umem_slices_wake(slices, in->now_ns, WAKE_NS);
 	judge_all(self, slices, in, &plan);
 	for (size_t i = 0; i < UMEM_ARRAY_LEN(order[0]); i++)
 		grant_all(self, slices, order[turn][i], in->thrash, &purse, &plan);
+	for (enum wish w = WISH_TRY_FIRST; w <= WISH_TRY_ALL; w++)
+		grant_trials(self, slices, w, &purse, &plan);
 	plan.expected_mpages = in->thrash->budget_mpages - purse.mpages;
 	plan.probe_mpages = in->thrash->probe_mpages - purse.probe_mpages;
 	plan.reason = reason_of(&plan, in, &purse);

@@ -5,7 +5,8 @@
  * Asks the policy for each slice, then grants what is wanted in the order of
  * its worth until budget or allowance is used up: the rest of slices judged
  * cold (or old enough) first, then samples that grow, then first samples, of
- * slices that are new, split off, and held before in turns. Who is first among
+ * slices that are new, split off, and held before in turns. Trials cost no
+ * refault and take the rest of what is allowed, samples before whole slices. Who is first among
  * equals moves on with each interval, so that none starves.
  * Sets want and split of every slice. Linear in the number of slices; blocks
  * for nothing, allocates nothing.
@@ -17,6 +18,7 @@
 #include "lib/policy/probe.h"
 #include "lib/policy/slice.h"
 #include "lib/policy/thrash.h"
+#include "lib/policy/trial.h"
 
 /** enum umem_policy - what says that a slice is cold. */
 enum umem_policy {
@@ -26,11 +28,11 @@ enum umem_policy {
 };
 
 /** UMEM_PLAN_WISHES - kinds of what a slice may want, with none. */
-#define UMEM_PLAN_WISHES 6
+#define UMEM_PLAN_WISHES 10
 
 /**
  * struct umem_planner - settings and memory of planning for one target.
- * @policy: enum umem_policy. @age, @probe: their settings.
+ * @policy: enum umem_policy. @age, @probe, @trial: their settings.
  * @odds: learned from earlier probes. @turn: by kind of wish, the address of the
  * slice that was refused first: it is the first the next time. @round: plans made.
  */
@@ -38,6 +40,7 @@ struct umem_planner {
 	enum umem_policy policy;
 	struct umem_age_conf age;
 	struct umem_probe_conf probe;
+	struct umem_trial_conf trial;
 	struct umem_probe_odds odds;
 	uint64_t turn[UMEM_PLAN_WISHES];
 	uint64_t round;
@@ -48,19 +51,23 @@ struct umem_planner {
  * @now_ns: on the clock of hold_until_ns.
  * @thrash: answer of the outer loop; its @changed ends holds.
  * @allowed_pages: by the limits and the target's share of them.
+ * @try_pages: may be put on trial.
  * @take_pages: what the pressure policy takes (umem_pressure_next()); else ignored.
  */
 struct umem_plan_in {
 	uint64_t now_ns;
 	const struct umem_thrash_answer *thrash;
 	uint64_t allowed_pages;
+	uint64_t try_pages;
 	uint64_t take_pages;
 };
 
 /**
  * struct umem_plan - what was planned.
- * @want_pages: to go out now, sum of want of the slices.
- * @sample_pages: of them, samples.
+ * @want_pages: to go out now, or on trial: sum of want of the slices, but for releases.
+ * @sample_pages: of them, samples, and all that goes on trial.
+ * @try_pages: of those, what goes on trial.
+ * @n_release: slices with pages to be taken off trial.
  * @cold_pages: resident pages of slices judged cold, whether granted or not:
  *              what the target would put out now if it might (umem_share.want_bytes).
  * @expected_mpages: returns to expect of all, @probe_mpages: of samples; for
@@ -74,6 +81,8 @@ struct umem_plan_in {
 struct umem_plan {
 	uint64_t want_pages;
 	uint64_t sample_pages;
+	uint64_t try_pages;
+	uint64_t n_release;
 	uint64_t cold_pages;
 	uint64_t expected_mpages;
 	uint64_t probe_mpages;

@@ -27,6 +27,7 @@ static const struct {
 	[UMEM_PROBE_AGAIN] = { 32, 24 },
 	[UMEM_PROBE_GROWN] = { 64, 3 },
 	[UMEM_PROBE_REST] = { 4096, 2 },
+	[UMEM_PROBE_SAMPLED] = { 4096, 2 },
 };
 
 void umem_probe_learn(struct umem_probe_odds *odds, enum umem_probe_step step, uint64_t put,
@@ -43,10 +44,10 @@ void umem_probe_learn(struct umem_probe_odds *odds, enum umem_probe_step step, u
 }
 
 void umem_probe_learn_rest(struct umem_probe_odds *odds, struct umem_slice *slice,
-	uint64_t within_ns)
+	enum umem_probe_step step, uint64_t within_ns)
 {
 	if (slice->sampled_ns <= within_ns)
-		umem_probe_learn(odds, UMEM_PROBE_REST, slice->put, slice->returned);
+		umem_probe_learn(odds, step, slice->put, slice->returned);
 	slice->put = 0;
 }
 
@@ -180,7 +181,7 @@ static void judge_cold(const struct umem_probe_conf *conf, struct umem_slice *sl
 {
 	uint64_t few = (uint64_t)slice->n_pages * conf->bound_max_ppm / 1000000;
 
-	umem_probe_learn_rest(odds, slice, conf->watch_ns);
+	umem_probe_learn_rest(odds, slice, UMEM_PROBE_REST, conf->watch_ns);
 	if (slice->warm > few || slice->used > few) {
 		in_use(conf, slice, now_ns, slice->warm <= slice->n_pages / 2, answer);
 		return;

@@ -40,6 +40,7 @@
  * @UMEM_PROBE_AGAIN: of a slice that was in use when last looked at.
  * @UMEM_PROBE_GROWN: a sample that grew, for nothing came back before.
  * @UMEM_PROBE_REST: the rest of a slice judged cold.
+ * @UMEM_PROBE_SAMPLED: the same, of memory that could have been tried as a whole.
  */
 enum umem_probe_step {
 	UMEM_PROBE_FIRST,
@@ -47,6 +48,7 @@ enum umem_probe_step {
 	UMEM_PROBE_AGAIN,
 	UMEM_PROBE_GROWN,
 	UMEM_PROBE_REST,
+	UMEM_PROBE_SAMPLED,
 	UMEM_PROBE_STEPS,
 };
 
@@ -101,12 +103,18 @@ struct umem_probe_conf {
  * @UMEM_PROBE_SAMPLE: put out @want more pages as (part of) the sample.
  * @UMEM_PROBE_EVICT: judged cold: put out @want, all that is resident.
  * @UMEM_PROBE_SPLIT: mixed: split it.
+ * @UMEM_PROBE_TRY: put @want more pages on trial (lib/policy/trial.h).
+ * @UMEM_PROBE_DROP: put out @want pages that are on trial.
+ * @UMEM_PROBE_RELEASE: take @want pages off it again.
  */
 enum umem_probe_action {
 	UMEM_PROBE_WAIT,
 	UMEM_PROBE_SAMPLE,
 	UMEM_PROBE_EVICT,
 	UMEM_PROBE_SPLIT,
+	UMEM_PROBE_TRY,
+	UMEM_PROBE_DROP,
+	UMEM_PROBE_RELEASE,
 };
 
 /**
@@ -151,10 +159,10 @@ void umem_probe_learn(struct umem_probe_odds *odds, enum umem_probe_step step, u
 
 /**
  * umem_probe_learn_rest - what came back of a slice judged cold counts as returns
- * of UMEM_PROBE_REST within @within_ns of putting it out.
+ * of @step within @within_ns of putting it out.
  */
 void umem_probe_learn_rest(struct umem_probe_odds *odds, struct umem_slice *slice,
-	uint64_t within_ns);
+	enum umem_probe_step step, uint64_t within_ns);
 
 /**
  * umem_probe_cost - returns to expect when @pages go out at @step.

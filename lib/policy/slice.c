@@ -66,9 +66,9 @@ static struct umem_slice part_of(const struct umem_slices *self, const struct um
 {
 	struct umem_slice part = *slice;
 	uint32_t whole = slice->n_pages, n = (uint32_t)((end - start) / self->page_bytes);
-	uint32_t *counts[] = { &part.resident, &part.out, &part.at_risk, &part.returned,
-		&part.used, &part.grown, &part.warm, &part.sample, &part.put, &part.back,
-		&part.want };
+	uint32_t *counts[] = { &part.resident, &part.trial, &part.touched, &part.out,
+		&part.at_risk, &part.returned, &part.used, &part.grown, &part.warm, &part.sample,
+		&part.put, &part.back, &part.recent, &part.want };
 
 	if (n == whole)
 		return part;
@@ -173,6 +173,8 @@ void umem_slices_sum(const struct umem_slices *self, struct umem_slices_sum *ret
 
 		sum.pages += slice->n_pages;
 		sum.resident += slice->resident;
+		sum.trial += slice->trial;
+		sum.touched += slice->touched;
 		sum.out += slice->out;
 		sum.at_risk += slice->at_risk;
 		sum.returned += slice->returned;

@@ -24,7 +24,7 @@
  *	umem_slices_merge()     every now and then, say once a minute
  *
  * Invariants: slices are sorted, disjoint and never cross a cell's border;
- * resident + out <= n_pages; returned <= at_risk; sync, split and merge are
+ * resident + trial + out <= n_pages; returned <= at_risk; sync, split and merge are
  * linear in the number of slices. One owner, no locks. The array is the only
  * thing in lib/policy that allocates. Left out: which pages of a slice are out
  * is known to the owner alone; slices hold numbers.
@@ -39,7 +39,10 @@
 #define UMEM_SLICE_PAGES_MIN 8u
 #define UMEM_SLICE_FANOUT 8u
 
-/** UMEM_SLICES_MAX - default of umem_slices.max: 1 Mi slices, 120 MiB. */
+/** UMEM_TRIAL_WHOLE - umem_slice.step of a slice that is on trial as a whole. */
+#define UMEM_TRIAL_WHOLE 2u
+
+/** UMEM_SLICES_MAX - default of umem_slices.max: 1 Mi slices, 128 MiB. */
 #define UMEM_SLICES_MAX (1u << 20)
 
 /**
@@ -69,8 +72,25 @@ enum umem_slice_state {
 };
 
 /**
+ * enum umem_slice_way - what is done with the pages that a slice wants.
+ * @UMEM_WAY_OUT: they go out.
+ * @UMEM_WAY_TRY: they are put on trial: they stay in memory, but their next use is seen.
+ * @UMEM_WAY_DROP: pages that were on trial, and not used, go out.
+ * @UMEM_WAY_RELEASE: pages that were on trial are as they were before.
+ */
+enum umem_slice_way {
+	UMEM_WAY_OUT,
+	UMEM_WAY_TRY,
+	UMEM_WAY_DROP,
+	UMEM_WAY_RELEASE,
+};
+
+/**
  * struct umem_slice_seen - what the owner saw of a slice in one interval, in pages.
- * @resident: in memory now.
+ * @resident: in memory now, but for those on trial.
+ * @trial: on trial: in memory, and not used since they were put there.
+ * @touched: were on trial at the begin of the interval, and were used in it.
+ * @tries: pages of this memory can be put on trial.
  * @out: evicted by us and still out now.
  * @at_risk: evicted by us and out at the begin of the interval.
  * @returned: of @at_risk, came back in the interval.
@@ -79,10 +99,13 @@ enum umem_slice_state {
  */
 struct umem_slice_seen {
 	uint64_t resident;
+	uint64_t trial;
+	uint64_t touched;
 	uint64_t out;
 	uint64_t at_risk;
 	uint64_t returned;
 	uint64_t used;
+	bool tries;
 	enum umem_use_source source;
 };
 
@@ -101,19 +124,23 @@ struct umem_slice_seen {
  * @evidence_ns: page-nanoseconds out since the last return: the pages that are
  *    out, times how long. UINT64_MAX is the most.
  * @n_pages: its length.
- * @resident, @out, @at_risk, @returned, @used: as last seen.
+ * @resident, @trial, @touched, @out, @at_risk, @returned, @used: as last seen.
  * @grown: pages that became resident in the last interval and were not evicted
  *    by us: the target filled them.
  * @warm: resident pages of a cold slice that came back; they stay until hold_until_ns.
- * @sample: pages that were put out in this probe. @put: of them, the last time.
+ * @sample: pages that were put out, or on trial, in this probe. @put: of them, the
+ *    last time.
  * @back: of them, came back.
- * @want: pages to put out now, set by umem_plan_make(); at most @resident.
+ * @recent: pages on trial that were used within @recent_ns, the time since it was asked last.
+ * @want: pages to do something with now, set by umem_plan_make(); at most @resident, or
+ *    of those on trial @trial. @way: enum umem_slice_way, what.
  * @state: enum umem_slice_state.
  * @source: enum umem_use_source.
  * @step: of the probe: 0 for the first sample, one more each time that it grew.
  * @wish: of umem_plan_make(), between judging and granting.
  * @seen: umem_slice_note() was called for it. @late: its memory was mapped after
  *    the first umem_slices_sync(): all that is resident counts as grown at first.
+ * @tries: pages of it can be put on trial.
  * @split: to be split now, set by umem_plan_make().
  */
 struct umem_slice {
@@ -125,8 +152,11 @@ struct umem_slice {
 	uint64_t hold_until_ns;
 	uint64_t whole_until_ns;
 	uint64_t evidence_ns;
+	uint64_t recent_ns;
 	uint32_t n_pages;
 	uint32_t resident;
+	uint32_t trial;
+	uint32_t touched;
 	uint32_t out;
 	uint32_t at_risk;
 	uint32_t returned;
@@ -136,13 +166,16 @@ struct umem_slice {
 	uint32_t sample;
 	uint32_t put;
 	uint32_t back;
+	uint32_t recent;
 	uint32_t want;
 	uint8_t state;
 	uint8_t source;
 	uint8_t step;
 	uint8_t wish;
+	uint8_t way;
 	bool seen;
 	bool late;
+	bool tries;
 	bool split;
 };
 
@@ -168,6 +201,8 @@ struct umem_slices_sum {
 	uint64_t n;
 	uint64_t pages;
 	uint64_t resident;
+	uint64_t trial;
+	uint64_t touched;
 	uint64_t out;
 	uint64_t at_risk;
 	uint64_t returned;
@@ -216,7 +251,9 @@ void umem_slice_note(struct umem_slice *slice, const struct umem_slice_seen *see
 
 /**
  * umem_slice_put_out - tell what became of @want.
- * @got: pages that really went out. 0: the slice is held, for it was refused.
+ * @got: pages that really went out, or on trial. 0: the slice is held, for it was
+ *    refused. Of UMEM_WAY_DROP, what did not go is resident again; of UMEM_WAY_RELEASE
+ *    it says nothing.
  * @hold_ns: how long such a slice is held at first (umem_probe_conf.hold_ns).
  */
 void umem_slice_put_out(struct umem_slice *slice, uint64_t got, uint64_t now_ns,

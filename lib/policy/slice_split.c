@@ -47,6 +47,9 @@ static struct umem_slice_seen seen_until(const struct umem_slice *parent, uint64
 	};
 
 	seen.out = until(parent->out, at - seen.resident, parent->n_pages - parent->resident);
+	seen.trial = until(parent->trial, at - seen.resident - seen.out,
+		parent->n_pages - parent->resident - parent->out);
+	seen.tries = parent->tries;
 	seen.returned = until(parent->returned, seen.at_risk, parent->at_risk);
 	return seen;
 }
@@ -59,6 +62,7 @@ static void count_evenly(const struct umem_slice *parent, uint64_t from, uint64_
 	*seen = seen_until(parent, to);
 	seen->resident -= before.resident;
 	seen->out -= before.out;
+	seen->trial -= before.trial;
 	seen->at_risk -= before.at_risk;
 	seen->returned -= before.returned;
 	seen->used -= before.used;
@@ -74,9 +78,9 @@ static void start_part(struct umem_slice *part, const struct umem_slice *parent)
 	if (part->returned || part->used) {
 		part->state = parent->state;
 		part->hold_until_ns = parent->hold_until_ns;
-	} else if (part->out) {
+	} else if (part->out || part->trial) {
 		part->state = UMEM_SLICE_PROBING;
-		part->sample = part->put = part->out;
+		part->sample = part->put = part->out + part->trial;
 		part->sampled_ns = parent->sampled_ns;
 		part->watched_ns = parent->watched_ns;
 	}
@@ -167,6 +171,10 @@ static void join(struct umem_slice *a, const struct umem_slice *b)
 		a->state = UMEM_SLICE_WARM;
 	a->n_pages += b->n_pages;
 	a->resident += b->resident;
+	a->trial += b->trial;
+	a->touched += b->touched;
+	a->recent += b->recent;
+	a->recent_ns = umem_min_u64(a->recent_ns, b->recent_ns);
 	a->out += b->out;
 	a->at_risk += b->at_risk;
 	a->returned += b->returned;
@@ -191,6 +199,7 @@ static void join(struct umem_slice *a, const struct umem_slice *b)
 		a->evidence_ns = UINT64_MAX;
 	a->source = b->source < a->source ? b->source : a->source;
 	a->seen = a->seen && b->seen;
+	a->tries = a->tries && b->tries;
 }
 
 /* Parts that were all in use: looking at them one by one was in vain, so not again soon. */

@@ -57,10 +57,14 @@ void model_zipf(struct model *self, uint32_t *pages, uint64_t n, double least)
 
 void model_touch(struct model *self, uint64_t page)
 {
-	uint8_t *state = &self->state[page];
+	uint16_t *state = &self->state[page];
 
+	if (*state & MODEL_TRIAL) {
+		*state &= (uint16_t)~MODEL_TRIAL;
+		*state |= MODEL_TOUCHED;
+	}
 	if (*state & MODEL_OUT) {
-		*state &= (uint8_t)~MODEL_OUT;
+		*state &= (uint16_t)~MODEL_OUT;
 		if (*state & MODEL_AT_RISK)
 			*state |= MODEL_RETURNED;
 	}
@@ -106,7 +110,8 @@ static uint64_t poisson(struct model *self, double mean)
 void model_begin(struct model *self)
 {
 	for (uint64_t i = 0; i < self->n_mapped; i++) {
-		uint8_t state = self->state[i] & (MODEL_MAPPED | MODEL_OUT | MODEL_READS);
+		uint16_t state = self->state[i] &
+			(MODEL_MAPPED | MODEL_OUT | MODEL_READS | MODEL_TRIAL);
 
 		self->state[i] = state & MODEL_OUT ? state | MODEL_AT_RISK : state;
 	}
@@ -127,41 +132,56 @@ void model_run(struct model *self, double dt_s)
 		model_touch(self, t_below(&self->rng, self->n_mapped));
 }
 
-void model_count(const struct model *self, enum umem_use_source source, uint64_t start,
-	uint64_t n_pages, struct umem_slice_seen *ret_seen)
+void model_count(const struct model *self, enum umem_use_source source, bool tries,
+	uint64_t start, uint64_t n_pages, struct umem_slice_seen *ret_seen)
 {
-	const uint8_t *state = self->state + start / MODEL_PAGE_BYTES;
-	uint8_t used = source == UMEM_USE_WRITES ? MODEL_WRITTEN : MODEL_USED;
-	struct umem_slice_seen seen = { .source = source };
+	const uint16_t *state = self->state + start / MODEL_PAGE_BYTES;
+	uint16_t used = source == UMEM_USE_WRITES ? MODEL_WRITTEN : MODEL_USED;
+	struct umem_slice_seen seen = { .source = source, .tries = tries };
 
 	for (uint64_t i = 0; i < n_pages; i++) {
 		seen.out += !!(state[i] & MODEL_OUT);
+		seen.trial += !!(state[i] & MODEL_TRIAL);
+		seen.touched += !!(state[i] & MODEL_TOUCHED);
 		seen.at_risk += !!(state[i] & MODEL_AT_RISK);
 		seen.returned += !!(state[i] & MODEL_RETURNED);
 		seen.used += (state[i] & used) && !(state[i] & MODEL_OUT);
 	}
-	seen.resident = n_pages - seen.out;
+	seen.resident = n_pages - seen.out - seen.trial;
 	if (source == UMEM_USE_UNKNOWN)
 		seen.used = 0;
 	*ret_seen = seen;
 }
 
-uint64_t model_evict(struct model *self, const struct umem_slice *slice, uint64_t n)
+/* What can be done with a page, by what it is. */
+static bool is_for(uint16_t state, enum umem_slice_way way)
 {
-	uint64_t first = slice->start / MODEL_PAGE_BYTES, left = 0, todo;
+	bool trial = state & MODEL_TRIAL;
+
+	return !(state & MODEL_OUT) &&
+		trial == (way == UMEM_WAY_DROP || way == UMEM_WAY_RELEASE);
+}
+
+uint64_t model_move(struct model *self, const struct umem_slice *slice)
+{
+	uint64_t first = slice->start / MODEL_PAGE_BYTES, left = 0, n, todo;
+	enum umem_slice_way way = (enum umem_slice_way)slice->way;
 
 	for (uint64_t i = first; i < first + slice->n_pages; i++)
-		left += !(self->state[i] & MODEL_OUT);
-	n = umem_min_u64(n, left);
-	todo = n;
+		left += is_for(self->state[i], way);
+	n = todo = umem_min_u64(slice->want, left);
 	/* each of those that are left is taken with the same chance */
 	for (uint64_t i = first; todo; i++) {
-		if (self->state[i] & MODEL_OUT)
+		uint16_t *state = &self->state[i];
+
+		if (!is_for(*state, way) || t_below(&self->rng, left--) >= todo)
 			continue;
-		if (t_below(&self->rng, left--) < todo) {
-			self->state[i] |= MODEL_OUT;
-			todo--;
-		}
+		todo--;
+		*state &= (uint16_t)~MODEL_TRIAL;
+		if (way == UMEM_WAY_TRY)
+			*state |= MODEL_TRIAL;
+		else if (way != UMEM_WAY_RELEASE)
+			*state |= MODEL_OUT;
 	}
 	return n;
 }

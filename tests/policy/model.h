@@ -25,6 +25,8 @@ enum model_bit {
 	MODEL_USED = 16,
 	MODEL_WRITTEN = 32,
 	MODEL_READS = 64,
+	MODEL_TRIAL = 128,
+	MODEL_TOUCHED = 256,
 };
 
 /**
@@ -41,7 +43,7 @@ struct model {
 	uint64_t n_mapped;
 	uint64_t rng;
 	float *rate;
-	uint8_t *state;
+	uint16_t *state;
 	uint32_t *active;
 	uint32_t *chance;
 	uint64_t n_active;
@@ -71,12 +73,12 @@ void model_run(struct model *self, double dt_s);
 /** model_touch - a page is touched. */
 void model_touch(struct model *self, uint64_t page);
 
-/** model_count - a umem_slice_counter: what a source that knows @arg->source would see. */
-void model_count(const struct model *self, enum umem_use_source source, uint64_t start,
-	uint64_t n_pages, struct umem_slice_seen *ret_seen);
+/** model_count - what a source that knows @source would see. @tries: pages can be tried. */
+void model_count(const struct model *self, enum umem_use_source source, bool tries,
+	uint64_t start, uint64_t n_pages, struct umem_slice_seen *ret_seen);
 
-/** model_evict - put out @n random resident pages of a slice. Return: how many went. */
-uint64_t model_evict(struct model *self, const struct umem_slice *slice, uint64_t n);
+/** model_move - do with @slice->want random pages what its @way says. Return: how many. */
+uint64_t model_move(struct model *self, const struct umem_slice *slice);
 
 /** model_cold - pages without a rate that are mapped; of them, how many are out. */
 void model_cold(const struct model *self, uint64_t *ret_cold, uint64_t *ret_cold_out);

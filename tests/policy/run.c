@@ -28,28 +28,29 @@ struct target {
 	struct umem_planner planner;
 	struct umem_pressure pressure;
 	enum umem_use_source source;
+	bool tries;
 	struct umem_slices_sum sum;
 	struct umem_thrash_answer answer;
 	struct umem_plan plan;
 	uint64_t merge_ns;
 };
 
-const char *run_policy_name(enum umem_policy policy)
+const char *run_policy_name(enum umem_policy policy, bool tries)
 {
-	static const char *const names[] = {
-		[UMEM_POLICY_AGE] = "age",
-		[UMEM_POLICY_PROBE] = "probe",
-		[UMEM_POLICY_PRESSURE] = "pressure",
+	static const char *const names[][2] = {
+		[UMEM_POLICY_AGE] = { "age", "age+try" },
+		[UMEM_POLICY_PROBE] = { "probe", "probe+try" },
+		[UMEM_POLICY_PRESSURE] = { "pressure", "pressure+try" },
 	};
 
-	return names[policy];
+	return names[policy][tries];
 }
 
 static void count(void *arg, uint64_t start, uint64_t n_pages, struct umem_slice_seen *ret_seen)
 {
 	const struct target *target = arg;
 
-	model_count(&target->model, target->source, start, n_pages, ret_seen);
+	model_count(&target->model, target->source, target->tries, start, n_pages, ret_seen);
 }
 
 /* Time goes by, and what it did to the slices is taken in. */
@@ -74,7 +75,7 @@ static void observe(struct target *target, const struct trace *trace, double now
 	umem_slices_sum(&target->slices, &target->sum);
 	umem_thrash_note(&target->thrash, &(struct umem_thrash_seen){
 		.dt_ns = dt_ns,
-		.resident = target->sum.resident,
+		.resident = target->sum.resident + target->sum.trial,
 		.at_risk = target->sum.at_risk,
 		.returned = target->sum.returned,
 		.sampled_back = target->sum.sampled_back,
@@ -95,6 +96,8 @@ static void act(struct target *target, uint64_t now_ns, uint64_t dt_ns, uint64_t
 		.now_ns = now_ns,
 		.thrash = &target->answer,
 		.allowed_pages = allowed_pages,
+		.try_pages = umem_trial_room(&target->planner.trial, target->sum.trial,
+			target->sum.resident + target->sum.trial),
 		.take_pages = take.take_bytes / MODEL_PAGE_BYTES,
 	}, &target->plan);
 	for (size_t i = 0; i < target->slices.n; i++) {
@@ -103,12 +106,13 @@ static void act(struct target *target, uint64_t now_ns, uint64_t dt_ns, uint64_t
 
 		if (!want)
 			continue;
-		n = model_evict(&target->model, slice, want);
-		T_CHECK(n == want, "more was wanted than is resident");
+		n = model_move(&target->model, slice);
+		T_CHECK(n == want, "more was wanted than is there");
+		got += slice->way == UMEM_WAY_RELEASE ? 0 : n;
 		umem_slice_put_out(slice, n, now_ns, target->planner.probe.hold_ns);
-		got += n;
 	}
-	T_CHECK(got == target->plan.want_pages && got <= allowed_pages);
+	T_CHECK(got == target->plan.want_pages &&
+		got - target->plan.try_pages <= allowed_pages);
 	umem_thrash_spend(&target->thrash, target->plan.expected_mpages,
 		target->plan.probe_mpages);
 	T_OK(umem_slices_split(&target->slices, count, target, dt_ns));
@@ -116,7 +120,8 @@ static void act(struct target *target, uint64_t now_ns, uint64_t dt_ns, uint64_t
 		target->merge_ns = now_ns + MINUTE_NS;
 		umem_slices_merge(&target->slices, now_ns, WHOLE_NS);
 	}
-	point->put += got;
+	point->put += got - target->plan.try_pages;
+	point->tried += target->plan.try_pages;
 	point->sampled += target->plan.sample_pages;
 }
 
@@ -127,7 +132,8 @@ static void note(const struct target *target, struct run_point *point)
 	model_cold(&target->model, &cold, &cold_out);
 	point->cold += cold;
 	point->cold_out += cold_out;
-	point->resident += target->sum.resident;
+	point->resident += target->sum.resident + target->sum.trial;
+	point->trial += target->sum.trial;
 	point->out += target->sum.out;
 	point->at_risk += target->sum.at_risk;
 	point->returned += target->sum.returned;
@@ -168,20 +174,27 @@ static void print(const struct run *self, const struct target *target, size_t k)
 	const struct run_point *p = &self->v[k];
 
 	printf("%6.1f min  resident %7" PRIu64 " out %7" PRIu64 " back %6" PRIu64
-	       " put %6" PRIu64 " sampled %6" PRIu64 " rate %6" PRIu64 " slices %6" PRIu64
+	       " trial %6" PRIu64 " put %6" PRIu64 " tried %6" PRIu64 " sampled %6" PRIu64
+	       " rate %6" PRIu64 " slices %6" PRIu64
 	       " tokens %8.1f  cold %6" PRIu64 " probing %6" PRIu64 " held %6" PRIu64 "  %s\n",
-		(double)(k + 1) * self->interval_s / 60, p->resident, p->out, p->returned, p->put,
-		p->sampled, p->rate_ppm, p->n_slices, target->thrash.all.tokens,
+		(double)(k + 1) * self->interval_s / 60, p->resident, p->out, p->returned,
+		p->trial, p->put, p->tried, p->sampled, p->rate_ppm, p->n_slices,
+		target->thrash.all.tokens,
 		target->plan.n_cold, target->plan.n_probing, target->plan.n_held, p->reason);
 }
 
 void run_make(struct run *self, const struct trace *trace, enum umem_policy policy,
-	double interval_s, uint64_t seed, bool log)
+	bool tries, double interval_s, uint64_t seed, bool log)
 {
 	UMEM_FREE struct target *targets = calloc(trace->n_targets, sizeof(*targets));
 	UMEM_FREE struct umem_share *shares = calloc(trace->n_targets, sizeof(*shares));
 
-	*self = (struct run){ .trace = trace, .policy = policy, .interval_s = interval_s };
+	*self = (struct run){
+		.trace = trace,
+		.policy = policy,
+		.tries = tries,
+		.interval_s = interval_s,
+	};
 	self->n = (size_t)(trace->minutes * 60 / interval_s);
 	self->v = calloc(self->n, sizeof(*self->v));
 	T_CHECK(targets && shares && self->v);
@@ -193,6 +206,7 @@ void run_make(struct run *self, const struct trace *trace, enum umem_policy poli
 		umem_planner_init(&targets[i].planner, policy);
 		umem_pressure_init(&targets[i].pressure, NULL);
 		/* probing has to do without any source */
+		targets[i].tries = tries;
 		targets[i].source = policy == UMEM_POLICY_AGE ? trace->source : UMEM_USE_UNKNOWN;
 	}
 	for (size_t k = 0; k < self->n; k++) {

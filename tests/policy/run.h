@@ -11,7 +11,8 @@
 
 /**
  * struct run_point - one interval, sums over the targets, in pages.
- * @returned, @at_risk: in the interval. @put: went out at its end.
+ * @returned, @at_risk: in the interval. @put: went out at its end. @tried: went on trial
+ * at its end; @trial: on trial, and in @resident, too.
  * @cold: in truth cold, @cold_out: and out.
  * @rate_ppm: smoothed rate of the loop (of target 0). @state: of target 0.
  * @bound_ppm: see struct umem_plan. @reason: of target 0's plan.
@@ -22,6 +23,8 @@ struct run_point {
 	uint64_t at_risk;
 	uint64_t returned;
 	uint64_t put;
+	uint64_t trial;
+	uint64_t tried;
 	uint64_t sampled;
 	uint64_t cold;
 	uint64_t cold_out;
@@ -34,11 +37,13 @@ struct run_point {
 
 /**
  * struct run - a trace, a policy, and the @n points that came of them.
- * @interval_s: length of an interval. @put, @returned: pages over the whole run.
+ * @tries: memory can be put on trial. @interval_s: length of an interval.
+ * @put, @returned: pages over the whole run.
  */
 struct run {
 	const struct trace *trace;
 	enum umem_policy policy;
+	bool tries;
 	double interval_s;
 	uint64_t put;
 	uint64_t returned;
@@ -48,12 +53,12 @@ struct run {
 
 /** run_make - simulate. @log: print a line an interval. Ends the test where lib/policy fails. */
 void run_make(struct run *self, const struct trace *trace, enum umem_policy policy,
-	double interval_s, uint64_t seed, bool log);
+	bool tries, double interval_s, uint64_t seed, bool log);
 
 void run_deinit(struct run *self);
 
-/** run_policy_name - "age", "probe", "pressure". */
-const char *run_policy_name(enum umem_policy policy);
+/** run_policy_name - "age", "probe", "pressure", with "+try" where memory can be tried. */
+const char *run_policy_name(enum umem_policy policy, bool tries);
 
 /** run_rate - refaults a minute in minutes [@from, @to), in ppm of what was out. */
 double run_rate(const struct run *self, double from, double to);

@@ -228,7 +228,7 @@ static void head(FILE *f, const struct run *run)
 		   "<rect width='100%%' height='100%%' fill='white'/>\n",
 		WIDTH, HEIGHT, WIDTH, HEIGHT);
 	snprintf(line, sizeof(line), "%s, policy %s: %s", trace->name,
-		run_policy_name(run->policy), trace->about);
+		run_policy_name(run->policy, run->tries), trace->about);
 	text(f, LEFT, 32, "font-size='18' fill='#111'", line);
 	snprintf(line, sizeof(line), "cold memory that is out: %.0f%% after 5 minutes, "
 		"%.0f%% after 30, %.0f%% at the end; evicted %.2f and refaulted %.3f times the "
@@ -249,7 +249,7 @@ void svg_write(const struct run *run, const char *folder)
 	FILE *f;
 
 	snprintf(path, sizeof(path), "%s/%s-%s.svg", folder, run->trace->name,
-		run_policy_name(run->policy));
+		run_policy_name(run->policy, run->tries));
 	f = fopen(path, "we");
 	T_CHECK(f, "%s: %s", path, strerror(errno));
 	head(f, run);

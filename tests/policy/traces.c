@@ -123,6 +123,16 @@ static void setup_scattered(struct model *model, unsigned target)
 	blocks(model, 0, model->n_pages, 1, 0.03, TAIL);
 }
 
+/* A fifth in use; of the rest, single pages all over it, as allocators place small things. */
+static void setup_sprinkled(struct model *model, unsigned target)
+{
+	uint64_t fifth = model->n_pages / 5;
+
+	model->cold_rate = COLD;
+	blocks(model, 0, fifth, 1024, 1, TAIL);
+	blocks(model, fifth, model->n_pages, 1, 0.06, 1);
+}
+
 static void setup_many(struct model *model, unsigned target)
 {
 	model->cold_rate = COLD;
@@ -150,6 +160,8 @@ const struct trace traces[] = {
 		UMEM_USE_ACCESSES, false, setup_mixed, NULL },
 	{ "scattered", "3% in use, single pages everywhere", GIB_PAGES / 2, 1, 60, 0,
 		UMEM_USE_ACCESSES, false, setup_scattered, NULL },
+	{ "sprinkled", "a fifth in use; in the rest, single pages everywhere", 2 * GIB_PAGES, 1,
+		60, 0, UMEM_USE_ACCESSES, false, setup_sprinkled, NULL },
 	{ "many", "32 targets of 16 MiB, a tenth to three quarters in use", 4096, 32, 60, 0,
 		UMEM_USE_ACCESSES, false, setup_many, NULL },
 };

@@ -43,6 +43,57 @@ static void nothing_limits(void **state)
 	assert_int_equal(once(NULL, &fine).allowed_bytes, UINT64_MAX);
 }
 
+/* What may get a place in swap: by the room there, and nothing when all is stopped. */
+static void swap_room(void **state)
+{
+	struct umem_limits_conf conf = { .rate_bytes_s = MIB, .swap_min_bytes = 10 * MIB };
+	struct umem_limits_seen seen = fine;
+
+	assert_int_equal(once(&conf, &fine).swap_bytes, UINT64_MAX);
+	seen.swap_free_bytes = 50 * MIB;
+	assert_int_equal(once(&conf, &seen).swap_bytes, 40 * MIB);
+	assert_int_equal(once(&conf, &seen).allowed_bytes, 5 * MIB);
+	conf.floor_bytes = 2048 * MIB;
+	assert_int_equal(once(&conf, &seen).swap_bytes, 0);
+	seen.kernel_reclaim = true;
+	assert_int_equal(once(&conf, &seen).swap_bytes, 0);
+}
+
+/* Over any stretch no more than the share, but for what was saved: a minute's worth. */
+static void cpu_share(void **state)
+{
+	struct umem_cpu_share share = { 0 };
+	uint64_t rng = t_seed(), left, used = 0, ns = 0;
+
+	assert_int_equal(umem_cpu_share_left(&share, SECOND), UINT64_MAX);
+	share.max_ppm = 20000;
+	assert_in_range(umem_cpu_share_left(&share, 5 * SECOND), 99999999, 100000001);
+	/* used up, and more than that; then nothing until it is paid back */
+	umem_cpu_share_note(&share, 5 * SECOND, SECOND / 5);
+	assert_in_range(umem_cpu_share_left(&share, 5 * SECOND), 0, 2);
+	umem_cpu_share_note(&share, 5 * SECOND, 0);
+	assert_in_range(umem_cpu_share_left(&share, 5 * SECOND), 99999999, 100000001);
+	/* an hour of rest is worth no more than a minute, and twice the share at a time */
+	umem_cpu_share_note(&share, 3600 * SECOND, 0);
+	assert_int_equal(umem_cpu_share_left(&share, 5 * SECOND), SECOND / 5);
+	for (int i = 0; i < 10000; i++) {
+		uint64_t dt = t_below(&rng, 10) * SECOND;
+
+		left = umem_cpu_share_left(&share, dt);
+		left = t_below(&rng, 2) ? left : t_below(&rng, left + 1);
+		umem_cpu_share_note(&share, dt, left);
+		used += left;
+		ns += dt;
+		assert_true((double)used <= 0.02 * ((double)ns + 60e9) + 1e3);
+	}
+	/* a look that takes all by itself */
+	for (int i = 0; i < 100; i++)
+		umem_cpu_share_note(&share, SECOND, SECOND);
+	assert_int_equal(umem_cpu_share_left(&share, SECOND), 0);
+	umem_cpu_share_note(&share, 61 * SECOND, 0);
+	assert_true(umem_cpu_share_left(&share, SECOND) > 0);
+}
+
 static void rate_and_floor(void **state)
 {
 	struct umem_limits_conf conf = { .rate_bytes_s = 10 * MIB };
@@ -192,6 +243,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_limits),
 		cmocka_unit_test(rate_and_floor),
+		cmocka_unit_test(swap_room),
+		cmocka_unit_test(cpu_share),
 		cmocka_unit_test(cpu),
 		cmocka_unit_test(swap),
 		cmocka_unit_test(stops_last_a_while),

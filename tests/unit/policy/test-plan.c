@@ -48,16 +48,29 @@ static struct umem_plan plan_it(struct umem_planner *planner, struct umem_slices
 	const struct umem_plan_in *in)
 {
 	struct umem_plan plan;
-	uint64_t want = 0, rest = 0;
+	uint64_t want = 0, rest = 0, tries = 0, n_release = 0;
 
 	umem_plan_make(planner, s, in, &plan);
 	for (size_t i = 0; i < s->n; i++) {
-		assert_true(s->v[i].want <= s->v[i].resident);
-		want += s->v[i].want;
-		rest += s->v[i].state == UMEM_SLICE_COLD ? s->v[i].want : 0;
+		const struct umem_slice *a = &s->v[i];
+		bool away = a->way == UMEM_WAY_DROP || a->way == UMEM_WAY_RELEASE;
+
+		assert_true(a->want <= (away ? a->trial : a->resident));
+		assert_true(a->tries || a->way == UMEM_WAY_OUT);
+		if (a->want && a->way == UMEM_WAY_RELEASE) {
+			n_release++;
+			continue;
+		}
+		want += a->want;
+		tries += a->way == UMEM_WAY_TRY ? a->want : 0;
+		rest += a->state == UMEM_SLICE_COLD && a->way != UMEM_WAY_TRY ? a->want : 0;
 	}
 	assert_int_equal(want, plan.want_pages);
 	assert_int_equal(want - rest, plan.sample_pages);
+	assert_int_equal(tries, plan.try_pages);
+	assert_int_equal(n_release, plan.n_release);
+	assert_true(tries <= (in->allowed_pages ? in->try_pages : 0));
+	want -= tries;
 	assert_true(want <= in->allowed_pages);
 	assert_true(rest <= in->thrash->grow_pages);
 	assert_true(plan.expected_mpages <= in->thrash->budget_mpages);
@@ -67,7 +80,7 @@ static struct umem_plan plan_it(struct umem_planner *planner, struct umem_slices
 	if (planner->policy == UMEM_POLICY_PRESSURE)
 		assert_true(want <= in->take_pages);
 	if (in->thrash->state == UMEM_THRASH_BACK_OFF)
-		assert_int_equal(want, 0);
+		assert_int_equal(want + tries, 0);
 	return plan;
 }
 
@@ -94,8 +107,12 @@ static void never_more_than_allowed(void **state)
 		for (int step = 0; step < 6; step++) {
 			for (size_t i = 0; i < s.n; i++) {
 				struct umem_slice *a = &s.v[i];
+				bool tries = t_below(&rng, 2);
 				struct umem_slice_seen seen = {
 					.resident = t_below(&rng, 513),
+					.trial = tries ? t_below(&rng, 513) : 0,
+					.touched = tries ? t_below(&rng, 9) : 0,
+					.tries = tries,
 					.out = t_below(&rng, 513),
 					.at_risk = t_below(&rng, 513),
 					.returned = t_below(&rng, 3) ? 0 : t_below(&rng, 20),
@@ -108,6 +125,7 @@ static void never_more_than_allowed(void **state)
 			plan_it(&planner, &s, &(struct umem_plan_in){
 				.now_ns = (uint64_t)step * 30 * SECOND, .thrash = &thrash,
 				.allowed_pages = amounts[t_below(&rng, 7)],
+				.try_pages = amounts[t_below(&rng, 7)],
 				.take_pages = amounts[t_below(&rng, 7)] });
 			for (size_t i = 0; i < s.n; i++)
 				if (s.v[i].want)

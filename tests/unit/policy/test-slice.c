@@ -117,18 +117,21 @@ static void note_cuts_what_cannot_be(void **state)
 			.out = numbers[k / n % n],
 			.at_risk = numbers[k / n / n % n],
 			.returned = numbers[k / n / n / n % n],
+			.trial = numbers[k / 5 % n],
+			.touched = numbers[k / 11 % n],
 			.used = numbers[k / n / n / n / n % n],
 			.source = (enum umem_use_source)(k / n / n / n / n / n),
 		};
 
 		umem_slice_note(&a, &seen, k % 2 ? UINT64_MAX : SECOND);
 		umem_slice_note(&a, &seen, k % 3 ? UINT64_MAX : SECOND);
-		assert_true(a.resident + a.out <= 8 && a.at_risk <= 8 && a.used <= 8);
+		assert_true(a.resident + a.trial + a.out <= 8 && a.touched <= a.resident);
+		assert_true(a.recent <= 8 && a.at_risk <= 8 && a.used <= 8);
 		assert_true(a.returned <= a.at_risk && a.back <= a.sample);
 		assert_true(a.warm <= a.resident && a.grown <= a.resident);
 		if (seen.source == UMEM_USE_UNKNOWN)
 			assert_int_equal(a.used, 0);
-		if (a.returned || a.used)
+		if (a.returned || a.used || a.touched)
 			assert_int_equal(a.quiet_ns, 0);
 		if (a.returned)
 			assert_int_equal(a.evidence_ns, 0);
@@ -223,6 +226,54 @@ static void put_out_moves_pages(void **state)
 	assert_int_equal(a.resident, 100);
 }
 
+/* Pages on trial: they are in memory, and used, or dropped, or let go again. */
+static void trials_move_pages(void **state)
+{
+	struct umem_slice a = { .n_pages = 512, .resident = 100, .out = 20, .want = 4,
+		.way = UMEM_WAY_TRY, .recent = 7, .recent_ns = SECOND };
+
+	umem_slice_put_out(&a, 4, 5, 30);
+	assert_int_equal(a.state, UMEM_SLICE_PROBING);
+	assert_int_equal(a.resident, 96);
+	assert_int_equal(a.trial, 4);
+	assert_int_equal(a.sample, 4);
+	assert_int_equal(a.out, 20);
+	assert_int_equal(a.recent + a.recent_ns + a.sampled_ns, 0);
+	/* used: no growth, and a sign of use */
+	umem_slice_note(&a, &(struct umem_slice_seen){ .resident = 97, .trial = 3, .touched = 1,
+		.out = 20, .at_risk = 20, .tries = true }, SECOND);
+	assert_true(a.tries);
+	assert_int_equal(a.grown + a.returned + a.quiet_ns, 0);
+	assert_int_equal(a.back, 1);
+	assert_int_equal(a.recent, 1);
+	/* one of three was used meanwhile, and is resident */
+	a.state = UMEM_SLICE_COLD;
+	a.way = UMEM_WAY_DROP;
+	a.want = 3;
+	umem_slice_put_out(&a, 2, 5, 30);
+	assert_int_equal(a.state, UMEM_SLICE_COLD);
+	assert_int_equal(a.trial, 0);
+	assert_int_equal(a.resident, 98);
+	assert_int_equal(a.out, 22);
+	/* what is left of a cold slice is tried as a whole */
+	a.way = UMEM_WAY_TRY;
+	a.want = 98;
+	umem_slice_put_out(&a, 90, 5, 30);
+	assert_int_equal(a.state, UMEM_SLICE_PROBING);
+	assert_int_equal(a.step, UMEM_TRIAL_WHOLE);
+	assert_int_equal(a.sample, 90);
+	assert_int_equal(a.trial, 90);
+	assert_int_equal(a.resident, 8);
+	/* let go: as if nothing had been, whatever could be done of it */
+	a.state = UMEM_SLICE_WARM;
+	a.way = UMEM_WAY_RELEASE;
+	a.want = 90;
+	umem_slice_put_out(&a, 0, 5, 30);
+	assert_int_equal(a.state, UMEM_SLICE_WARM);
+	assert_int_equal(a.trial, 0);
+	assert_int_equal(a.resident, 98);
+}
+
 static void wakes_evenly(void **state)
 {
 	UMEM_CLEANUP(umem_slices_deinit) struct umem_slices s;
@@ -253,6 +304,7 @@ int main(void)
 		cmocka_unit_test(note_counts_time),
 		cmocka_unit_test(holds_double),
 		cmocka_unit_test(put_out_moves_pages),
+		cmocka_unit_test(trials_move_pages),
 		cmocka_unit_test(wakes_evenly),
 	};
 
