@@ -48,8 +48,9 @@ static void print_help(void)
 	     "after interval, and watches what comes back: when that is too much, it holds\n"
 	     "still. Reads nothing in. Ends cleanly on Ctrl-C; what is out stays out until\n"
 	     "it is used (or see umemctl pagein).\n\n"
-	     "  --policy probe       (default) puts out small samples and looks what comes\n"
-	     "                       back; the rest goes only where nearly nothing does\n"
+	     "  --policy probe       (default) puts memory on trial (in swap, and in memory\n"
+	     "                       still), or small samples out, and looks what is used;\n"
+	     "                       the rest goes only where nearly nothing is\n"
 	     "  --policy age         what was not written for --age; watches writes\n"
 	     "  --policy pressure    as probe, as much as the tasks do not stand still for\n"
 	     "  --age TIME           for the policy age (default 2m)\n"
@@ -300,7 +301,8 @@ static int run_intervals(struct job *job, struct umem_reclaim *reclaim, struct u
 		if (r == UMEM_GONE || last || report->at_ns >= stop_ns)
 			break;
 		end_ns = umem_min_u64(report->at_ns + job->options.interval_ns, stop_ns);
-		r = work(job, reclaim, report->sum.want_bytes, report->at_ns, end_ns);
+		r = work(job, reclaim, report->sum.want_bytes + report->sum.try_bytes,
+			report->at_ns, end_ns);
 		if (r < 0)
 			return r;
 		/* One more look, so that the end of it is told, too. */

@@ -48,6 +48,7 @@ static void set_seen(struct umem_json *line, const struct umem_reclaim_seen *see
 	umem_json_set_u64(line, "resident_bytes", seen->resident_bytes);
 	umem_json_set_u64(line, "swapped_bytes", seen->swapped_bytes);
 	umem_json_set_u64(line, "out_bytes", seen->out_bytes);
+	umem_json_set_u64(line, "trial_bytes", seen->trial_bytes);
 	umem_json_set_u64(line, "reclaimed_bytes", seen->reclaimed_bytes);
 	umem_json_set_u64(line, "refused_bytes", seen->refused_bytes);
 	umem_json_set_u64(line, "refaulted_bytes", seen->refaulted_bytes);
@@ -60,6 +61,7 @@ static void set_seen(struct umem_json *line, const struct umem_reclaim_seen *see
 	umem_json_set_u64(line, "cold_bytes", seen->cold_bytes);
 	umem_json_set_u64(line, "want_bytes", seen->want_bytes);
 	umem_json_set_u64(line, "sample_bytes", seen->sample_bytes);
+	umem_json_set_u64(line, "try_bytes", seen->try_bytes);
 	umem_json_set_u64(line, "in_use_max_ppm", seen->bound_ppm);
 	umem_json_set_u64(line, "confidence_ppm", seen->confidence_ppm);
 	umem_json_set_text(line, "decision", umem_reclaim_decision_name(seen->decision));
@@ -114,10 +116,10 @@ int reclaim_print_interval(const struct umem_reclaim_report *report, bool json)
 	column += printf(" %9s", percent(text, sum->refault_ppm_min));
 	column += printf(" %8s", sum->pressure_known ? percent(text, sum->pressure_ppm) : "?");
 	column += printf(" %6s  ", percent(text, report->cpu_ppm));
-	if (sum->want_bytes)
+	if (sum->want_bytes + sum->try_bytes)
 		snprintf(line, sizeof(line), "%s %s: %s",
 			umem_reclaim_decision_name(sum->decision),
-			ctl_size(want, sum->want_bytes), sum->reason);
+			ctl_size(want, sum->want_bytes + sum->try_bytes), sum->reason);
 	else
 		snprintf(line, sizeof(line), "%s: %s", umem_reclaim_decision_name(sum->decision),
 			sum->reason);

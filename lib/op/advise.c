@@ -95,7 +95,7 @@ static int call(struct umem_advisor *advisor, const struct iovec *iov, size_t n,
 	else if (took_ns < CALL_NS / 2 && n > 0)
 		advisor->batch_bytes =
 			umem_min_u64(advisor->batch_bytes + (16u << 10), UMEM_ADVISE_MAX_BYTES);
-	if (took_ns > CALL_NS / 8)
+	if (took_ns > CALL_NS / 8 && !advisor->hasty)
 		nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
 	return r;
 }

@@ -6,6 +6,7 @@
 #ifndef UMEM_OP_ADVISE_H
 #define UMEM_OP_ADVISE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,7 @@
  * struct umem_advisor - one advice, given in many calls.
  * @target: the caller's.
  * @advice: MADV_PAGEOUT or MADV_WILLNEED.
+ * @hasty: the caller goes on with the same pages at once: no pause behind a call.
  * @batch_bytes: what one call should have at most; grows and shrinks by the time
  *	that calls take.
  * @deaf: mappings that do not take the advice (locked, of a driver).
@@ -30,6 +32,7 @@
 struct umem_advisor {
 	const struct umem_target *target;
 	int advice;
+	bool hasty;
 	uint64_t batch_bytes;
 	struct umem_ranges deaf;
 	struct umem_maps maps;

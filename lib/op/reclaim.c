@@ -44,7 +44,8 @@
  * @report, @seen, @events: what the caller is shown; the first @n_shown events were.
  * @turn: the target that works next.
  * @forced_back: swap was taken away since the last look.
- * @short_of_cpu: our share of a processor was used up before all went out.
+ * @cpu: our share of a processor.
+ * @short_of_cpu: it was used up before all went out.
  */
 struct umem_reclaim {
 	struct umem_reclaim_options options;
@@ -65,6 +66,7 @@ struct umem_reclaim {
 	size_t turn;
 	uint64_t random;
 	bool forced_back;
+	struct umem_cpu_share cpu;
 	bool short_of_cpu;
 	bool begun;
 };
@@ -282,9 +284,14 @@ static int replace(struct umem_reclaim *reclaim, size_t i, struct umem_note *not
 static int look_at_targets(struct umem_reclaim *reclaim, uint64_t now_ns,
 	struct umem_note *note)
 {
-	struct umem_reclaim_swap swap;
+	struct umem_reclaim_swap swap = { .forced_back = reclaim->forced_back };
 
-	umem_reclaim_swap_read(&reclaim->machine.areas, reclaim->forced_back, &swap);
+	for (size_t i = 0; i < reclaim->n_targets; i++) {
+		swap.own_reads += reclaim->targets[i]->own_reads;
+		swap.own_cached += umem_pageset_bytes(&reclaim->targets[i]->trial) >>
+			UMEM_PAGE_SHIFT;
+	}
+	umem_reclaim_swap_read(&reclaim->machine.areas, &swap);
 	for (size_t i = 0; i < reclaim->n_targets;) {
 		struct umem_reclaim_target *t = reclaim->targets[i];
 		struct umem_note why = { 0 };
@@ -329,7 +336,7 @@ static int plan(struct umem_reclaim *reclaim, uint64_t now_ns,
 			reclaim->report.interval);
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = umem_reclaim_target_plan(reclaim->targets[i], now_ns, shares[i].got_bytes,
-			allowed->reason);
+			allowed->swap_bytes / n, allowed->reason);
 	return r;
 }
 
@@ -373,6 +380,7 @@ static void ask_limits(struct umem_reclaim *reclaim, uint64_t dt_ns,
 	/* Who else waits for memory on this machine says little about the target. */
 	if (report->sum.pressure_own || reclaim->options.machine_pressure)
 		seen.stalled_ppm = report->sum.pressure_ppm;
+	umem_cpu_share_note(&reclaim->cpu, dt_ns, umem_reclaim_machine_cpu(&reclaim->machine));
 	umem_reclaim_machine_look(&reclaim->machine, &seen);
 	/* Nothing lies behind the first look: its rate is for the interval to come. */
 	if (!reclaim->begun)
@@ -442,10 +450,9 @@ int umem_reclaim_look(struct umem_reclaim *reclaim,
  */
 static bool cpu_is_used_up(const struct umem_reclaim *reclaim)
 {
-	double most = (double)reclaim->options.limits.cpu_max_ppm / 1e6 *
-		(double)reclaim->options.interval_ns;
+	uint64_t left = umem_cpu_share_left(&reclaim->cpu, reclaim->options.interval_ns);
 
-	return most > 0 && (double)umem_reclaim_machine_cpu(&reclaim->machine) > most * 0.9;
+	return left < UINT64_MAX && umem_reclaim_machine_cpu(&reclaim->machine) > left / 10 * 9;
 }
 
 int umem_reclaim_work(struct umem_reclaim *reclaim, uint64_t max_bytes, bool *ret_more)
@@ -502,7 +509,9 @@ int umem_reclaim_new(const struct umem_reclaim_options *options,
 	reclaim->options.limits.pressure_max_ppm = options->pressure_max_ppm;
 	reclaim->random = options->seed;
 	limits = reclaim->options.limits;
-	limits.cpu_max_ppm *= 2;
+	/* The share is held as it is spent; this is for what looking alone takes. */
+	limits.cpu_max_ppm *= 4;
+	reclaim->cpu.max_ppm = options->limits.cpu_max_ppm;
 	umem_limits_init(&reclaim->limits, &limits);
 	r = check_options(options, note);
 	if (r == 0)

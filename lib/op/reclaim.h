@@ -74,6 +74,7 @@ enum umem_reclaim_decision {
  * @pid, @comm: of a target; 0 and "" of the sum.
  * @resident_bytes, @swapped_bytes: now, of memory that can be reclaimed.
  * @out_bytes: what we put out and is out still.
+ * @trial_bytes: of @resident_bytes, on trial: not used since it was put there.
  * @reclaimed_bytes: what we put out in the interval.
  * @refaulted_bytes: of what was out at its begin, what came back in it.
  * @refused_bytes: what was to go out and did not.
@@ -85,6 +86,7 @@ enum umem_reclaim_decision {
  * @pressure_own: it is that of the target's cgroup, not the machine's.
  * @want_bytes: what is to go out in the next interval.
  * @sample_bytes: of it, samples.
+ * @try_bytes: what is to go on trial in it.
  * @bound_ppm, @confidence_ppm: what probing says of slices that go now: at most this
  *	share of their pages is in use, with this confidence; 0 when there are none.
  * @decision, @reason: about the next interval; static text.
@@ -95,6 +97,7 @@ struct umem_reclaim_seen {
 	uint64_t resident_bytes;
 	uint64_t swapped_bytes;
 	uint64_t out_bytes;
+	uint64_t trial_bytes;
 	uint64_t reclaimed_bytes;
 	uint64_t refaulted_bytes;
 	uint64_t refused_bytes;
@@ -106,6 +109,7 @@ struct umem_reclaim_seen {
 	uint64_t pressure_ppm;
 	uint64_t want_bytes;
 	uint64_t sample_bytes;
+	uint64_t try_bytes;
 	uint32_t bound_ppm;
 	uint32_t confidence_ppm;
 	enum umem_reclaim_decision decision;

@@ -25,7 +25,11 @@
 /* More pages than this a fault does not bring in (64 KiB each, with room to spare). */
 #define UNASKED_PAGES 32
 
-static void read_counters(struct umem_returns_seen *ret_seen)
+/* So far off the size of the swap cache may be (see lib/policy/returns.c). */
+#define CACHE_DRIFT 1024
+
+static void read_counters(const struct umem_reclaim_swap *swap,
+	struct umem_returns_seen *ret_seen)
 {
 	const uint32_t needs = 1u << UMEM_VMSTAT_PSWPIN | 1u << UMEM_VMSTAT_PSWPOUT;
 	const uint32_t cached = 1u << UMEM_MEMINFO_SWAP_CACHED;
@@ -41,20 +45,20 @@ static void read_counters(struct umem_returns_seen *ret_seen)
 		.known = true,
 		.read = stat.pswpin + stat.zswpin +
 			(stat.present & 1u << UMEM_VMSTAT_SWPIN_ZERO ? stat.swpin_zero :
-								       stat.pgmajfault),
+								       stat.pgmajfault) -
+			swap->own_reads,
 		.put_out = stat.pswpout + stat.swpout_zero + stat.zswpout,
 		.cached = info.swap_cached_bytes >> UMEM_PAGE_SHIFT,
 	};
 }
 
-void umem_reclaim_swap_read(const struct umem_swap_areas *areas, bool forced_back,
-	struct umem_reclaim_swap *ret_swap)
+void umem_reclaim_swap_read(const struct umem_swap_areas *areas,
+	struct umem_reclaim_swap *swap)
 {
-	*ret_swap = (struct umem_reclaim_swap){
-		.kept = !umem_swap_in_memory(areas),
-		.forced_back = forced_back,
-	};
-	read_counters(&ret_swap->seen);
+	swap->kept = !umem_swap_in_memory(areas);
+	read_counters(swap, &swap->seen);
+	swap->lost = swap->seen.cached + CACHE_DRIFT < swap->own_cached / 2;
+	swap->seen.cached -= umem_min_u64(swap->seen.cached, swap->own_cached);
 }
 
 /*
@@ -62,16 +66,38 @@ void umem_reclaim_swap_read(const struct umem_swap_areas *areas, bool forced_bac
  * another area of the same name was made since. A fault of the target brings in at most
  * what lies within one huge entry of its own size; shared memory may be others' faults.
  */
-static bool came_unasked(struct umem_reclaim_target *t)
+static bool came_unasked(const struct umem_reclaim_target *t, uint64_t before)
 {
-	uint64_t pages = umem_pageset_bytes(&t->returned) >> UMEM_PAGE_SHIFT, before = t->faults;
-	struct umem_procstat stat;
+	uint64_t pages = umem_pageset_bytes(&t->returned) >> UMEM_PAGE_SHIFT;
 
-	if (umem_procstat_read(t->target->proc_fd, &stat) < 0)
-		return false;
-	t->faults = stat.min_flt + stat.maj_flt;
 	return !t->any_shared && pages > UNASKED_PAGES &&
 		t->faults - before < pages / UNASKED_PAGES;
+}
+
+/* Faults of the target since the last look. @ret_majors: major ones. */
+static void count_faults(struct umem_reclaim_target *t, uint64_t *ret_majors)
+{
+	struct umem_procstat stat;
+
+	*ret_majors = 0;
+	if (umem_procstat_read(t->target->proc_fd, &stat) < 0)
+		return;
+	*ret_majors = stat.maj_flt - t->majors;
+	t->majors = stat.maj_flt;
+	t->faults = stat.min_flt + stat.maj_flt;
+}
+
+/*
+ * What was on trial comes back without waiting, but for what is used in the moment in
+ * which it is put there, or was dropped by the kernel. Faults that waited, and are not
+ * of what was out, are of these; no more than were used.
+ */
+static uint64_t waited_for(const struct umem_reclaim_target *t, uint64_t majors)
+{
+	uint64_t touched = umem_pageset_bytes(&t->touched) >> UMEM_PAGE_SHIFT;
+	uint64_t returned = umem_pageset_bytes(&t->returned) >> UMEM_PAGE_SHIFT;
+
+	return majors > returned ? umem_min_u64(majors - returned, touched) : 0;
 }
 
 /* Keep @n of the @of pages of @set, evenly. */
@@ -105,7 +131,7 @@ static int leave_what_can(struct umem_reclaim_target *t, const struct umem_recla
 	t->swap_seen = swap->seen;
 	if (pages == 0)
 		return 0;
-	read_counters(&after);
+	read_counters(swap, &after);
 	most = umem_returns_most(&before, &after, swap->kept);
 	if (most >= pages)
 		return 0;
@@ -116,6 +142,7 @@ int umem_reclaim_find_returned(struct umem_reclaim_target *t,
 	const struct umem_reclaim_swap *swap)
 {
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset lost = { 0 };
+	uint64_t faults = t->faults, majors;
 	int r;
 
 	umem_pageset_clear(&t->returned);
@@ -132,7 +159,11 @@ int umem_reclaim_find_returned(struct umem_reclaim_target *t,
 		r = umem_pageset_subtract(&lost, umem_residency_pages(t->map, UMEM_STATE_SWAPPED));
 	if (r == 0)
 		r = umem_pageset_subtract(&t->out, &lost);
-	if (came_unasked(t) || swap->forced_back)
+	count_faults(t, &majors);
+	if (came_unasked(t, faults) || swap->forced_back)
 		umem_pageset_clear(&t->returned);
-	return r == 0 ? leave_what_can(t, swap) : r;
+	if (r == 0)
+		r = leave_what_can(t, swap);
+	t->waited = swap->forced_back ? 0 : waited_for(t, majors);
+	return r;
 }

@@ -14,20 +14,30 @@ struct umem_reclaim_target;
 
 /**
  * struct umem_reclaim_swap - what the machine's swap did, for all targets.
- * @seen: its counters, before anybody is looked at.
+ * @seen: its counters, before anybody is looked at, without @own_reads and @own_cached.
+ * @own_reads: pages that we had read ahead, so far, for all targets.
+ * @own_cached: pages that are on trial.
+ * @lost: most of those are not in the swap cache any more.
  * @kept: an area is in use that keeps what goes out in the swap cache.
  * @forced_back: an area was taken away since the last look (swapoff), so that what
  *	came back says nothing about its use.
  */
 struct umem_reclaim_swap {
 	struct umem_returns_seen seen;
+	uint64_t own_reads;
+	uint64_t own_cached;
 	bool kept;
+	bool lost;
 	bool forced_back;
 };
 
-/** umem_reclaim_swap_read - look at it now. @areas: as they are now. */
-void umem_reclaim_swap_read(const struct umem_swap_areas *areas, bool forced_back,
-	struct umem_reclaim_swap *ret_swap);
+/**
+ * umem_reclaim_swap_read - look at it now.
+ * @areas: as they are now.
+ * @swap: with @own_reads, @own_cached and @forced_back; the rest is filled in.
+ */
+void umem_reclaim_swap_read(const struct umem_swap_areas *areas,
+	struct umem_reclaim_swap *swap);
 
 /**
  * umem_reclaim_find_returned - split what was out into what came back and what still is.

@@ -12,6 +12,7 @@ static void add_seen(struct umem_reclaim_seen *sum, const struct umem_reclaim_se
 	sum->resident_bytes += seen->resident_bytes;
 	sum->swapped_bytes += seen->swapped_bytes;
 	sum->out_bytes += seen->out_bytes;
+	sum->trial_bytes += seen->trial_bytes;
 	sum->reclaimed_bytes += seen->reclaimed_bytes;
 	sum->refaulted_bytes += seen->refaulted_bytes;
 	sum->refused_bytes += seen->refused_bytes;
@@ -28,6 +29,11 @@ void umem_reclaim_sum_seen(struct umem_reclaim_target *const *targets, size_t n,
 		add_seen(ret_sum, &targets[i]->seen);
 }
 
+static uint64_t work_of(const struct umem_reclaim_seen *seen)
+{
+	return seen->want_bytes + seen->try_bytes;
+}
+
 void umem_reclaim_sum_decided(struct umem_reclaim_target *const *targets, size_t n,
 	const struct umem_limits_answer *allowed, struct umem_reclaim_seen *sum)
 {
@@ -39,6 +45,7 @@ void umem_reclaim_sum_decided(struct umem_reclaim_target *const *targets, size_t
 
 		sum->want_bytes += seen->want_bytes;
 		sum->sample_bytes += seen->sample_bytes;
+		sum->try_bytes += seen->try_bytes;
 		sum->cold_bytes += seen->cold_bytes;
 		/* Each by its size: its rate may be that of what is out or of what is resident. */
 		rate += (double)seen->refault_ppm_min *
@@ -46,8 +53,8 @@ void umem_reclaim_sum_decided(struct umem_reclaim_target *const *targets, size_t
 		weights += (double)(seen->out_bytes + seen->resident_bytes);
 		out_rate += (double)seen->refault_out_ppm_min * (double)seen->out_bytes;
 		sum->bound_ppm = (uint32_t)umem_max_u64(sum->bound_ppm, seen->bound_ppm);
-		if (!most || seen->want_bytes > most->want_bytes ||
-			(seen->want_bytes == most->want_bytes &&
+		if (!most || work_of(seen) > work_of(most) ||
+			(work_of(seen) == work_of(most) &&
 				seen->resident_bytes > most->resident_bytes))
 			most = seen;
 	}

@@ -36,6 +36,7 @@
 #include "lib/kern/procstat.h"
 #include "lib/op/reclaim_count.h"
 #include "lib/op/reclaim_huge.h"
+#include "lib/op/reclaim_trial.h"
 
 /* Slices that are alike again are put together once in so long, and stay so for this long. */
 #define MERGE_NS 60000000000u
@@ -45,15 +46,19 @@ struct umem_reclaim_target *umem_reclaim_target_free(struct umem_reclaim_target 
 {
 	if (!t)
 		return NULL;
+	umem_reclaim_trial_end(t);
 	umem_accessed_free(t->accessed);
 	umem_watch_free(t->watch);
 	umem_target_free(t->watched);
 	umem_residency_free(t->map);
 	umem_target_free(t->target);
 	umem_ranges_deinit(&t->can_go);
+	umem_ranges_deinit(&t->can_try);
 	umem_ranges_deinit(&t->huge);
 	umem_pageset_deinit(&t->out);
 	umem_pageset_deinit(&t->returned);
+	umem_pageset_deinit(&t->trial);
+	umem_pageset_deinit(&t->touched);
 	umem_pageset_deinit(&t->warm);
 	umem_pageset_deinit(&t->used);
 	umem_slices_deinit(&t->slices);
@@ -149,6 +154,7 @@ int umem_reclaim_target_new(int pid, const struct umem_reclaim_options *options,
 	t->seen.pid = pid;
 	t->claim = -1;
 	t->any_shared = true;
+	t->dry_run = options->dry_run;
 	t->cgroup = UMEM_CGROUP_NONE;
 	umem_slices_init(&t->slices, UMEM_PAGE_BYTES);
 	set_policy(t, options);
@@ -181,6 +187,7 @@ static int find_can_go(struct umem_reclaim_target *t)
 	int r = 0;
 
 	umem_ranges_clear(&t->can_go);
+	umem_ranges_clear(&t->can_try);
 	t->any_shared = false;
 	for (size_t i = 0; i < t->map->n && r == 0; i++) {
 		const struct umem_region *region = umem_residency_region_at(t->map, i);
@@ -188,6 +195,8 @@ static int find_can_go(struct umem_reclaim_target *t)
 		t->any_shared |= region->kind == UMEM_KIND_SHMEM;
 		if (region->kind == UMEM_KIND_ANON || region->kind == UMEM_KIND_SHMEM)
 			r = umem_ranges_add(&t->can_go, t->map->v[i].start, t->map->v[i].end);
+		if (region->kind == UMEM_KIND_ANON && r == 0)
+			r = umem_ranges_add(&t->can_try, t->map->v[i].start, t->map->v[i].end);
 	}
 	return r;
 }
@@ -228,7 +237,30 @@ static enum umem_use_source source_of(const struct umem_reclaim_target *t)
 }
 
 /* What is counted of each slice. */
-enum tally { TALLY_RESIDENT, TALLY_RETURNED, TALLY_OUT, TALLY_USED, N_TALLIES };
+enum tally {
+	TALLY_RESIDENT,
+	TALLY_TRIAL,
+	TALLY_TOUCHED,
+	TALLY_RETURNED,
+	TALLY_OUT,
+	TALLY_USED,
+	N_TALLIES,
+};
+
+/* Can all of the slice be put on trial? */
+static bool can_try(const struct umem_reclaim_target *t, const struct umem_slice *slice)
+{
+	uint64_t end = umem_slice_end(&t->slices, slice);
+	const struct umem_ranges *served = &t->toucher.served;
+	size_t i;
+
+	if (!umem_reclaim_can_try(t))
+		return false;
+	i = umem_ranges_find(&t->can_try, slice->start);
+	return i < t->can_try.n && t->can_try.v[i].start <= slice->start &&
+		end <= t->can_try.v[i].end &&
+		!(served->n && umem_ranges_overlaps(served, slice->start, end));
+}
 
 static int note_slices(struct umem_reclaim_target *t, const uint32_t *at_risk)
 {
@@ -236,6 +268,8 @@ static int note_slices(struct umem_reclaim_target *t, const uint32_t *at_risk)
 	UMEM_FREE uint32_t *counts = calloc(umem_max_u64(n, 1) * N_TALLIES, sizeof(*counts));
 	struct umem_pageset *sets[N_TALLIES] = {
 		[TALLY_RESIDENT] = umem_residency_pages(t->map, UMEM_STATE_RESIDENT),
+		[TALLY_TRIAL] = &t->trial,
+		[TALLY_TOUCHED] = &t->touched,
 		[TALLY_RETURNED] = &t->returned,
 		[TALLY_OUT] = &t->out,
 		[TALLY_USED] = &t->used,
@@ -249,6 +283,9 @@ static int note_slices(struct umem_reclaim_target *t, const uint32_t *at_risk)
 	for (size_t i = 0; i < n && r == 0; i++) {
 		struct umem_slice_seen seen = {
 			.resident = counts[TALLY_RESIDENT * n + i],
+			.trial = counts[TALLY_TRIAL * n + i],
+			.touched = counts[TALLY_TOUCHED * n + i],
+			.tries = can_try(t, &t->slices.v[i]),
 			.out = counts[TALLY_OUT * n + i],
 			.at_risk = at_risk[i],
 			.returned = counts[TALLY_RETURNED * n + i],
@@ -298,7 +335,9 @@ static int note_interval(struct umem_reclaim_target *t, const struct umem_reclai
 	at_risk = calloc(umem_max_u64(t->slices.n, 1), sizeof(*at_risk));
 	if (!at_risk)
 		return -ENOMEM;
-	r = umem_reclaim_find_returned(t, swap);
+	r = umem_reclaim_trial_find(t, swap);
+	if (r == 0)
+		r = umem_reclaim_find_returned(t, swap);
 	/* What was given back was at no risk; of the rest both halves were. */
 	if (r == 0)
 		r = umem_count_slices(&t->out, &t->slices, at_risk);
@@ -307,16 +346,18 @@ static int note_interval(struct umem_reclaim_target *t, const struct umem_reclai
 	if (r == 0)
 		r = umem_pageset_union(&t->warm, &t->returned);
 	if (r == 0)
+		r = umem_pageset_union(&t->warm, &t->touched);
+	if (r == 0)
 		r = find_used(t, note);
 	if (r == 0)
 		r = note_slices(t, at_risk);
 	if (r != 0)
 		return r;
 	umem_slices_sum(&t->slices, &t->sum);
-	seen.resident = t->sum.resident;
+	seen.resident = t->sum.resident + t->sum.trial;
 	seen.at_risk = t->sum.at_risk;
-	seen.returned = t->sum.returned;
-	seen.sampled_back = t->sum.sampled_back;
+	seen.returned = t->sum.returned + t->waited;
+	seen.sampled_back = t->sum.sampled_back + t->waited;
 	umem_thrash_note(&t->thrash, &seen, &t->allowed);
 	return 0;
 }
@@ -327,18 +368,22 @@ int umem_reclaim_target_look(struct umem_reclaim_target *t, uint64_t now_ns,
 	int r = umem_residency_refresh(t->map, note);
 
 	t->dt_ns = t->looked_ns ? now_ns - t->looked_ns : 0;
+	if (r == 0 && !t->dry_run)
+		r = umem_reclaim_trial_ready(t, now_ns);
 	if (r == 0)
 		r = note_interval(t, swap, note);
 	if (r != 0)
 		return r;
 	t->looked_ns = now_ns;
 	find_stalls(t);
+	/* What is on trial has a slot in swap, but is in memory. */
+	t->seen.trial_bytes = umem_pageset_bytes(&t->trial);
 	t->seen.resident_bytes = umem_pageset_bytes(
-		umem_residency_pages(t->map, UMEM_STATE_RESIDENT));
+		umem_residency_pages(t->map, UMEM_STATE_RESIDENT)) + t->seen.trial_bytes;
 	t->seen.swapped_bytes = umem_pageset_bytes(
-		umem_residency_pages(t->map, UMEM_STATE_SWAPPED));
+		umem_residency_pages(t->map, UMEM_STATE_SWAPPED)) - t->seen.trial_bytes;
 	t->seen.out_bytes = umem_pageset_bytes(&t->out);
-	t->seen.refaulted_bytes = t->sum.returned << UMEM_PAGE_SHIFT;
+	t->seen.refaulted_bytes = (t->sum.returned + t->waited) << UMEM_PAGE_SHIFT;
 	t->seen.refault_ppm_min = t->allowed.rate_ppm_min;
 	t->seen.refault_out_ppm_min = t->allowed.rate_out_ppm_min;
 	return 0;
@@ -353,9 +398,12 @@ static void count_part(void *arg, uint64_t start, uint64_t n_pages,
 	*ret_seen = (struct umem_slice_seen){
 		.resident = umem_count_range(umem_residency_pages(t->map, UMEM_STATE_RESIDENT),
 			start, end),
+		.trial = umem_count_range(&t->trial, start, end),
+		.touched = umem_count_range(&t->touched, start, end),
 		.out = umem_count_range(&t->out, start, end),
 		.returned = umem_count_range(&t->returned, start, end),
 		.used = umem_count_range(&t->used, start, end),
+		.tries = umem_reclaim_can_try(t),
 		.source = source_of(t),
 	};
 	ret_seen->at_risk = ret_seen->out + ret_seen->returned;
@@ -366,8 +414,9 @@ static void decide(struct umem_reclaim_target *t, uint64_t allowed_bytes, const 
 	struct umem_reclaim_seen *seen = &t->seen;
 
 	seen->cold_bytes = t->plan.cold_pages << UMEM_PAGE_SHIFT;
-	seen->want_bytes = t->plan.want_pages << UMEM_PAGE_SHIFT;
-	seen->sample_bytes = t->plan.sample_pages << UMEM_PAGE_SHIFT;
+	seen->want_bytes = (t->plan.want_pages - t->plan.try_pages) << UMEM_PAGE_SHIFT;
+	seen->sample_bytes = (t->plan.sample_pages - t->plan.try_pages) << UMEM_PAGE_SHIFT;
+	seen->try_bytes = t->plan.try_pages << UMEM_PAGE_SHIFT;
 	seen->bound_ppm = t->plan.bound_ppm;
 	seen->confidence_ppm = t->plan.confidence_ppm;
 	seen->reason = t->plan.reason;
@@ -386,13 +435,35 @@ static void decide(struct umem_reclaim_target *t, uint64_t allowed_bytes, const 
 	}
 }
 
+/* What is not of interest any more is as it was. */
+static int release(struct umem_reclaim_target *t, uint64_t now_ns)
+{
+	for (size_t i = 0; i < t->slices.n; i++) {
+		struct umem_slice *slice = &t->slices.v[i];
+		int r;
+
+		if (slice->way != UMEM_WAY_RELEASE || slice->want == 0)
+			continue;
+		r = umem_reclaim_trial_release(t, slice->start,
+			umem_slice_end(&t->slices, slice));
+		if (r == -ENOMEM)
+			return r;
+		/* Whatever else is wrong with the target is found by the next look. */
+		umem_slice_put_out(slice, slice->want, now_ns, t->planner.probe.hold_ns);
+	}
+	return 0;
+}
+
 int umem_reclaim_target_plan(struct umem_reclaim_target *t, uint64_t now_ns,
-	uint64_t allowed_bytes, const char *limit)
+	uint64_t allowed_bytes, uint64_t swap_bytes, const char *limit)
 {
 	struct umem_plan_in in = {
 		.now_ns = now_ns,
 		.thrash = &t->allowed,
 		.allowed_pages = allowed_bytes >> UMEM_PAGE_SHIFT,
+		.try_pages = umem_min_u64(swap_bytes >> UMEM_PAGE_SHIFT,
+			umem_trial_room(&t->planner.trial, t->sum.trial,
+				t->sum.resident + t->sum.trial)),
 	};
 	int r;
 
@@ -405,6 +476,11 @@ int umem_reclaim_target_plan(struct umem_reclaim_target *t, uint64_t now_ns,
 	}
 	umem_plan_make(&t->planner, &t->slices, &in, &t->plan);
 	decide(t, allowed_bytes, limit);
+	if (t->plan.n_release > 0) {
+		r = release(t, now_ns);
+		if (r != 0)
+			return r;
+	}
 	if (t->plan.n_split > 0) {
 		r = umem_slices_split(&t->slices, count_part, t, t->dt_ns);
 		if (r < 0)

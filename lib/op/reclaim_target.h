@@ -10,6 +10,7 @@
 #include "lib/mem/residency.h"
 #include "lib/op/reclaim.h"
 #include "lib/op/reclaim_returns.h"
+#include "lib/op/touch.h"
 #include "lib/policy/pressure.h"
 #include "lib/policy/thrash.h"
 #include "lib/track/accessed.h"
@@ -27,15 +28,23 @@
  * @watched, @watch: for the age of writes; NULL when nothing watches.
  * @can_go: addresses of memory that can be reclaimed at all.
  * @any_shared: some of it is shared.
- * @faults: of the target, at the last look. @swap_seen: of the machine, before it.
+ * @can_try: of @can_go, private memory, which can be put on trial (reclaim_trial.c).
+ * @faults, @majors: of the target, at the last look. @swap_seen: of the machine, before it.
  * @out: what we put out and did not see come back.
  * @returned: of it, what came back in the interval.
+ * @trial: pages on trial: in memory, not in the page table.
+ * @waited: pages that were on trial, or about to be, for which the target waited.
+ * @touched: were on trial, and were used in the interval.
+ * @toucher: touches them, if @tries; ready since @served_ns.
+ * @losses: how often the kernel took what was on trial out of memory.
+ * @own_reads: pages that we had the kernel read from swap, so far.
  * @warm: came back once, and is resident since: the last to be chosen.
  * @used: what was written in the interval.
  * @huge: blocks that were one huge page before a sample of them went out.
  * @slices, @planner, @thrash, @allowed, @pressure, @plan: the policy's state.
  * @cgroup, @psi, @psi_known: whose stalls to look at, and their last reading.
  * @sum: of the slices, in the last look.
+ * @dry_run: nothing is done to it.
  * @next: the slice that umem_reclaim_target_work() goes on with.
  * @looked_ns: when it was looked at last. @dt_ns: since the look before.
  * @merged_ns: when slices were merged last.
@@ -52,10 +61,20 @@ struct umem_reclaim_target {
 	struct umem_watch *watch;
 	struct umem_ranges can_go;
 	bool any_shared;
+	struct umem_ranges can_try;
 	uint64_t faults;
+	uint64_t majors;
+	uint64_t waited;
 	struct umem_returns_seen swap_seen;
 	struct umem_pageset out;
 	struct umem_pageset returned;
+	struct umem_pageset trial;
+	struct umem_pageset touched;
+	struct umem_toucher toucher;
+	bool tries;
+	uint64_t served_ns;
+	unsigned losses;
+	uint64_t own_reads;
 	struct umem_pageset warm;
 	struct umem_pageset used;
 	struct umem_ranges huge;
@@ -69,6 +88,7 @@ struct umem_reclaim_target {
 	struct umem_psi psi;
 	bool psi_known;
 	struct umem_slices_sum sum;
+	bool dry_run;
 	size_t next;
 	uint64_t looked_ns;
 	uint64_t dt_ns;
@@ -99,13 +119,13 @@ int umem_reclaim_target_look(struct umem_reclaim_target *target, uint64_t now_ns
 
 /**
  * umem_reclaim_target_plan - decide what goes out until the next look.
- * @allowed_bytes: by limits and the target's share.
+ * @allowed_bytes: by limits and the target's share. @swap_bytes: may go on trial.
  * @limit: static text of the limit in effect, or NULL.
  *
  * Return: 0 or -ENOMEM.
  */
 int umem_reclaim_target_plan(struct umem_reclaim_target *target, uint64_t now_ns,
-	uint64_t allowed_bytes, const char *limit);
+	uint64_t allowed_bytes, uint64_t swap_bytes, const char *limit);
 
 /**
  * umem_reclaim_target_work - put out what was decided, at most about @max_bytes.

@@ -15,8 +15,8 @@ SEEN = {"resident_bytes": int, "swapped_bytes": int, "out_bytes": int, "reclaime
         "refused_bytes": int, "refaulted_bytes": int, "refault_ppm_min": int,
         "refault_out_ppm_min": int,
         "pressure_ppm": (int, type(None)), "cold_bytes": int, "want_bytes": int,
-        "sample_bytes": int, "in_use_max_ppm": int, "confidence_ppm": int, "decision": str,
-        "reason": str}
+        "sample_bytes": int, "try_bytes": int, "trial_bytes": int, "in_use_max_ppm": int,
+        "confidence_ppm": int, "decision": str, "reason": str}
 INTERVAL = {"event": str, "interval": int, "at_ns": int, "interval_ns": int, "cpu_ppm": int,
             "swap_free_bytes": (int, type(None)), "stored_ppm": int, **SEEN, "targets": list}
 TARGET = {"pid": int, "name": str, **SEEN}

@@ -71,9 +71,9 @@ static void fork_shares(void)
 		run_step(&run, &v, V_TOUCH);
 		refused += run.report->sum.refused_bytes;
 	}
-	k_fact("shared with a child: %llu KiB refused, %llu more pages out",
+	k_fact("shared with a child: %llu KiB refused, %lld more pages out",
 		(unsigned long long)refused >> 10,
-		(unsigned long long)(v_out(&v, HOT, COLD) - before));
+		(long long)(v_out(&v, HOT, COLD) - before));
 	T_CHECK(refused > 0);
 	/* Held: it is not tried again in each interval. */
 	T_CHECK(refused < 40 * COLD * K_PAGE / 8);

@@ -105,6 +105,48 @@ static void policy(enum umem_policy policy, enum v_order order, uint64_t enough,
 	v_stop(&v);
 }
 
+/*
+ * Single pages in use all over what is cold: found page by page, and none of them had to
+ * be waited for, or next to none.
+ */
+static void sprinkled(void)
+{
+	uint64_t used = COLD / V_GAP, faults, in = 0;
+	struct areas before = areas_now();
+	struct victim v;
+	struct run run;
+	int pid;
+
+	v_start(&v, HOT, COLD, NULL);
+	pid = v.pid;
+	faults = v_maj_flt(&v);
+	run_init(&run, UMEM_POLICY_PROBE);
+	run.options.pids = &pid;
+	run.options.n_pids = 1;
+	run.options.refault_max_ppm_min = 2000;
+	run_begin(&run);
+	for (int i = 0; i < 120 && v_out(&v, HOT, COLD) < (COLD - used) * 9 / 10; i++)
+		run_step(&run, &v, V_SPARSE);
+	for (int i = 0; i < 12; i++)
+		run_step(&run, &v, V_SPARSE);
+	faults = v_maj_flt(&v) - faults;
+	for (uint64_t i = 0; i < COLD; i += V_GAP)
+		in += v_out(&v, HOT + i, 1) == 0;
+	k_fact("one page in %u in use: %llu of %llu others out, %llu of %llu in, %llu major "
+		"faults, %llu pages on trial; %s", V_GAP,
+		(unsigned long long)v_out(&v, HOT, COLD), (unsigned long long)(COLD - used),
+		(unsigned long long)in, (unsigned long long)used, (unsigned long long)faults,
+		(unsigned long long)run.report->sum.trial_bytes / K_PAGE,
+		run.report->sum.reason);
+	T_CHECK(v_out(&v, HOT, COLD) >= (COLD - used) * 9 / 10);
+	T_CHECK(in >= used * 9 / 10);
+	if (are_as(&before))
+		T_CHECK(faults <= used / 10, "(%llu)", (unsigned long long)faults);
+	run_end(&run);
+	T_CHECK(v_tell(&v, V_CHECK) == HOT + COLD);
+	v_stop(&v);
+}
+
 /* Pages that left swap on this machine, by reading; those of zeros, too. */
 static uint64_t swap_ins(void)
 {
@@ -148,7 +190,7 @@ static void refilled(bool shared)
 		shared ? "shared" : "private", COLD / 2, (unsigned long long)back,
 		(unsigned long long)before);
 	T_CHECK(back <= before + COLD / 64);
-	out = run.report->sum.out_bytes / K_PAGE;
+	out = shared ? run.report->sum.out_bytes / K_PAGE : v_out(&v, 0, HOT + COLD);
 	T_CHECK(out >= COLD / 4, "(%llu)", (unsigned long long)out);
 	T_CHECK(v_tell(&v, V_CHECK) == HOT + COLD);
 	run_look(&run);
@@ -255,6 +297,7 @@ int main(int argc, char **argv)
 	policy(UMEM_POLICY_PROBE, V_READ, COLD * 8 / 10, 120);
 	policy(UMEM_POLICY_AGE, V_TOUCH, COLD * 8 / 10, 120);
 	policy(UMEM_POLICY_PRESSURE, V_READ, COLD / 4, 160);
+	sprinkled();
 	refilled(false);
 	refilled(true);
 	objective();

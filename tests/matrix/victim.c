@@ -58,6 +58,15 @@ static uint64_t use_hot(const struct memory *m, bool writes)
 	return sum;
 }
 
+static uint64_t use_sparsely(const struct memory *m)
+{
+	uint64_t sum = use_hot(m, false);
+
+	for (uint64_t i = m->n_hot; i < m->n; i += V_GAP)
+		sum += *(volatile uint8_t *)(m->at + i * K_PAGE);
+	return sum;
+}
+
 static void fill(const struct memory *m, uint64_t first)
 {
 	for (uint64_t i = first; i < m->n; i++)
@@ -113,6 +122,8 @@ static uint64_t obey(const struct start *start, struct memory *m, char order)
 		return use_hot(m, true);
 	case V_READ:
 		return use_hot(m, false);
+	case V_SPARSE:
+		return use_sparsely(m);
 	case V_CHECK:
 		return check_pages(m);
 	case V_FORK:

@@ -36,11 +36,15 @@ struct victim {
 	int pagemap;
 };
 
+/** V_GAP - pages from one that V_SPARSE reads to the next. */
+#define V_GAP 16u
+
 /** What a victim can be told to do. */
 enum v_order {
 	V_TOUCH = 't',	 /* write its hot part */
 	V_READ = 'r',	 /* read its hot part */
 	V_CHECK = 'c',	 /* every page holds what it should; it fails else */
+	V_SPARSE = 'p',	 /* read its hot part, and every V_GAP-th page of the cold one */
 	V_FORK = 'f',	 /* have a child that waits and shares all; its pid */
 	V_EXEC = 'x',	 /* become a victim anew */
 	V_UNMAP = 'u',	 /* unmap the last quarter of its cold part */
