@@ -31,7 +31,7 @@
 #include "lib/op/pages.h"
 
 /* Which mappings a userfaultfd serves is read again after so long. */
-#define SERVED_NS 60000000000u
+#define SERVED_NS 300000000000u
 
 /* Losing what is on trial so often, nothing is put there any more. */
 #define LOSSES_MAX 2
