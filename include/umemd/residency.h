@@ -28,7 +28,9 @@ struct umem_residency;
 /**
  * enum umem_state - where a page is.
  * @UMEM_STATE_UNTOUCHED: nowhere: never touched, or given back; it reads as
- *	zeros. Of a file of a disk: not mapped by this process, the file has it.
+ *	zeros. Of a file of a disk: not mapped by this process, the file has it. Pages
+ *	that a userfaultfd poisoned count as untouched, too: nothing is in them, though
+ *	to read one is an error.
  * @UMEM_STATE_RESIDENT: in memory. Of shared memory: in its object, whoever
  *	maps it. Of a file of a disk: mapped by this process.
  * @UMEM_STATE_SWAPPED: swapped out. It may still be in the swap cache.
@@ -51,8 +53,9 @@ enum umem_state {
  * @method: use this method where it applies, and the usual ones elsewhere; NULL
  *	chooses by backing, cost and permission. "scan" and "words" read page
  *	tables (PAGEMAP_SCAN, the classic words), "smaps" is a scan that settles
- *	what the kernel hides from it by the sums of smaps; "cachestat", "extents"
- *	(SEEK_DATA and mincore) and "continue" (huge pages) ask the object.
+ *	what the kernel hides from it by the sums of smaps; "cachestat", "halving"
+ *	(cachestat alone, of smaller and smaller parts), "extents" (SEEK_DATA and
+ *	mincore) and "continue" (huge pages) ask the object.
  */
 struct umem_residency_options {
 	size_t size;
@@ -73,7 +76,8 @@ struct umem_residency_options {
  * @bytes: by enum umem_state; their sum is the length.
  * @io_known: @io_bytes is known.
  * @io_bytes: of the swapped bytes, those that take reading from a device: not
- *	in the swap cache and not in memory that poses as a swap device (zram).
+ *	in the swap cache and not in memory that poses as a swap device (zram). Pages
+ *	of zeros are among them, though the kernel never wrote them and reads nothing.
  */
 struct umem_residency_region {
 	uint64_t start;
@@ -130,10 +134,11 @@ UMEM_API int umem_residency_each(struct umem_residency *map, uint64_t start, uin
 
 /**
  * umem_residency_file - the state of an object's pages, whoever maps it or nobody.
- * @fd: memfd or tmpfs file. One that this process may write to or owns, or the
- *	kernel does not tell what is in its cache.
- * @start, @end: bytes of the file; @end is cut at its end.
- * @method: "cachestat", "extents" or NULL.
+ * @fd: memfd or tmpfs file, or one of huge pages (hugetlbfs). One that this process
+ *	may write to or owns, or the kernel does not tell what is in its cache.
+ * @start, @end: bytes of the file, rounded out to whole pages (of 4 KiB, also of huge
+ *	pages); @end is cut at its end.
+ * @method: "cachestat", "halving", "extents", of huge pages "continue", or NULL.
  * @each: as umem_residency_each(), with offsets; may be NULL.
  * @ret_region: sums; @kind and @path are empty.
  *

@@ -51,6 +51,7 @@
 #define WHY_SWAP_CACHE "pages in the swap cache count as resident"
 #define WHY_UNWRITTEN "pages that were allocated but never written count as untouched"
 #define WHY_FILE "a file of a disk: pages that only others have in memory are not counted"
+#define WHY_SECRET "secret memory (memfd_secret): pages that only others map are not counted"
 #define WHY_ZERO "pages of zeros cannot be told from others without /proc/kpageflags"
 
 static const char *const table_names[] = {
@@ -115,6 +116,12 @@ static int settle_hidden(struct umem_regions_reader *reader, const struct umem_r
 	return 0;
 }
 
+/* Memory of memfd_secret(2), which looks like a deleted file of a disk. */
+static bool is_secret(const struct umem_region *region)
+{
+	return strcmp(region->name, "/secretmem (deleted)") == 0;
+}
+
 /* The object of a region, if it has to be asked. Return: why it cannot be, or NULL. */
 static const char *find_object(struct umem_regions_reader *reader,
 	const struct umem_region *region, struct umem_joint *joint)
@@ -136,7 +143,9 @@ static const char *find_object(struct umem_regions_reader *reader,
 	case 0:
 		return NULL;
 	case -ENOTSUP:
-		return region->kind == UMEM_KIND_FILE_SHARED ? WHY_FILE : NULL;
+		if (region->kind != UMEM_KIND_FILE_SHARED)
+			return NULL;
+		return is_secret(region) ? WHY_SECRET : WHY_FILE;
 	case -ESTALE:
 		return WHY_CHANGED;
 	case -EPERM:

@@ -28,6 +28,7 @@
  */
 #include "lib/mem/residency_sums.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -163,7 +164,7 @@ static size_t read_sums(const struct frame *frame, uint64_t *bytes)
 	return found;
 }
 
-int umem_sums_read(struct umem_object_view *view, uint64_t start, uint64_t len, size_t n,
+static int read_ranges(struct umem_object_view *view, uint64_t start, uint64_t len, size_t n,
 	uint64_t *ret_bytes)
 {
 	struct frame frame = { .len = len };
@@ -180,6 +181,14 @@ int umem_sums_read(struct umem_object_view *view, uint64_t start, uint64_t len, 
 	return done ? 0 : -EOPNOTSUPP;
 }
 
+int umem_sums_read(struct umem_object_view *view, uint64_t start, uint64_t len, size_t n,
+	uint64_t *ret_bytes)
+{
+	/* From offset 0 on the kernel may count something else, which would rarely show. */
+	assert(start > 0);
+	return read_ranges(view, start, len, n, ret_bytes);
+}
+
 bool umem_sums_any(struct umem_object_view *view)
 {
 	uint64_t size, bytes = 1;
@@ -188,6 +197,6 @@ bool umem_sums_any(struct umem_object_view *view)
 		return view->any;
 	view->any_read = true;
 	view->any = umem_object_size(view, &size) < 0 || size == 0 ||
-		umem_sums_read(view, 0, umem_page_up(size), 1, &bytes) < 0 || bytes > 0;
+		read_ranges(view, 0, umem_page_up(size), 1, &bytes) < 0 || bytes > 0;
 	return view->any;
 }
