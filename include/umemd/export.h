@@ -55,7 +55,8 @@ struct umem_image_extent {
  * @tid: (core) the thread that a debugger shows first; 0: one that has a signal, else
  *	the first.
  * @regions, @n_regions: (raw) only these: a region of the image is taken, cut to it,
- *	where it overlaps one of them. Ascending and disjoint; 0 of them means all.
+ *	where it overlaps one of them. Ascending and disjoint; 0 of them means all but
+ *	those of the kernel ([vdso], [vvar]).
  * @diff: (raw) only what differs from the parent: changed pages are data, also those
  *	that became zeros, and all else is a hole.
  * @parent_path: (criu) the directory that the image's parent was exported to; pages

@@ -102,6 +102,9 @@
 /* Longer than anybody waits, and far from an overflow. */
 #define MAX_DEADLINE_NS (86400u * 1000000000ull)
 
+/* So often, a millisecond apart, EPERM without a reason is asked again. */
+#define MAX_REFUSALS 5
+
 /* Between two looks at a target none of whose threads can be stopped. */
 #define RETRY_NS 1000000u
 
@@ -253,13 +256,19 @@ int umem_inject_prepare(struct umem_inject_job *job, const struct umem_inject_ce
 	return r;
 }
 
-/* Was it refused because it ended just then? The kernel says EPERM of that, too. */
-static bool has_ended(const struct umem_inject_job *job)
+/*
+ * Was it refused for what is over by now? The kernel says EPERM also of a thread that just
+ * ends, and of one that another tracer is about to let go.
+ */
+static bool is_passing(struct umem_inject_job *job)
 {
 	struct umem_proc_stat stat;
 
-	return umem_proc_stat_read(job->pid, job->stage_tid, &stat) < 0 || stat.state == 'Z' ||
-		stat.state == 'X';
+	if (umem_proc_stat_read(job->pid, job->stage_tid, &stat) < 0 || stat.state == 'Z' ||
+		stat.state == 'X')
+		return true;
+	return umem_inject_status_word(job->pid, job->stage_tid, "TracerPid") <= 0 &&
+		job->refusals++ < MAX_REFUSALS;
 }
 
 /* One try with the threads of this moment. Return: UMEM_AGAIN to look once more, else final. */
@@ -285,7 +294,7 @@ static int attempt(struct umem_inject_job *job, const struct umem_inject_census 
 	/* Nothing was run, and the memory that we prepared for is no more: an exec. */
 	if (r == UMEM_AGAIN && pread(mem_fd, &byte, 1, (off_t)job->insn) == 0)
 		return UMEM_GONE;
-	if (r == -EPERM && job->stage == UMEM_INJECT_STAGE_SEIZE && has_ended(job))
+	if (r == -EPERM && job->stage == UMEM_INJECT_STAGE_SEIZE && is_passing(job))
 		return UMEM_AGAIN;
 	return r < 0 ? umem_inject_note_failure(job, r, note) : r;
 }

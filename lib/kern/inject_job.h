@@ -82,6 +82,7 @@ enum umem_inject_stage {
  * @result: 0, -errno, UMEM_GONE, or UMEM_AGAIN (none of the threads could be
  *          used, the target may have others); -EINTR until the helper is done.
  * @stage, @stage_tid: where and on whom it failed.
+ * @refusals: how often it was refused without a reason that could be seen.
  * @report: as umem_inject_run().
  */
 struct umem_inject_job {
@@ -99,6 +100,7 @@ struct umem_inject_job {
 	int result;
 	enum umem_inject_stage stage;
 	int stage_tid;
+	unsigned refusals;
 	struct umem_inject_report report;
 };
 

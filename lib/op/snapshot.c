@@ -43,9 +43,6 @@
 /* Give up when a thread does not stop within this time. */
 #define STOP_DEADLINE_NS 2000000000u
 
-/* Swapped pages are copied, and put out again, in portions of so much. */
-#define SWAPPED_BYTES (16ull << 20)
-
 UMEM_DEFINE_CLEANUP(struct umem_snapshotter, umem_snapshotter_free)
 UMEM_DEFINE_CLEANUP(struct umem_image, umem_image_free)
 
@@ -241,9 +238,7 @@ static int step(void *user, uint64_t bytes)
 		-ECANCELED : 0;
 }
 
-/* A portion of swapped pages: copied, and out again. */
-static int copy_portion(struct umem_snapshot_member *m, struct umem_pageset *portion,
-	const struct umem_ranges *ranges)
+int umem_snapshot_put_out(struct umem_snapshot_member *m, const struct umem_ranges *ranges)
 {
 	struct umem_pageout_options options = {
 		.size = sizeof(options),
@@ -252,13 +247,18 @@ static int copy_portion(struct umem_snapshot_member *m, struct umem_pageset *por
 		.free_cached = true,
 	};
 	struct umem_pageout out;
+	int r = umem_pageout(m->target, &options, &out, NULL);
+
+	return r == UMEM_GONE || r == -ENOMEM ? r : 0;
+}
+
+/* A portion of swapped pages: copied, and out again. */
+static int copy_portion(struct umem_snapshot_member *m, struct umem_pageset *portion,
+	const struct umem_ranges *ranges)
+{
 	int r = umem_copier_copy(&m->copier, portion);
 
-	if (r != 0)
-		return r;
-	r = umem_pageout(m->target, &options, &out, NULL);
-	/* That it stays in memory now is no reason to fail. */
-	return r == UMEM_GONE || r == -ENOMEM ? r : 0;
+	return r == 0 ? umem_snapshot_put_out(m, ranges) : r;
 }
 
 static int copy_swapped(struct umem_snapshot_member *m, struct umem_pageset *swapped)
@@ -273,11 +273,11 @@ static int copy_swapped(struct umem_snapshot_member *m, struct umem_pageset *swa
 		return r;
 	while (r == 0 && umem_pageset_next(&iter, &run))
 		for (uint64_t at = run.start, end; at < run.end && r == 0; at = end) {
-			end = umem_min_u64(run.end, at + SWAPPED_BYTES);
+			end = umem_min_u64(run.end, at + UMEM_SNAPSHOT_SWAPPED_BYTES);
 			r = umem_pageset_add(&portion, at, end);
 			if (r == 0)
 				r = umem_ranges_add(&ranges, at, end);
-			if (r < 0 || umem_pageset_bytes(&portion) < SWAPPED_BYTES)
+			if (r < 0 || umem_pageset_bytes(&portion) < UMEM_SNAPSHOT_SWAPPED_BYTES)
 				continue;
 			r = copy_portion(m, &portion, &ranges);
 			umem_pageset_clear(&portion);

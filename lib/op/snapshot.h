@@ -180,6 +180,16 @@ int umem_snapshot_describe(struct umem_snapshotter *s);
 void umem_snapshot_begin_round(struct umem_snapshotter *s, uint64_t bytes);
 
 /**
+ * umem_snapshot_put_out - put memory of @member out again that was swapped before it was
+ * read. That it stays in memory is no failure. Return: 0, UMEM_GONE, -ENOMEM.
+ */
+int umem_snapshot_put_out(struct umem_snapshot_member *member,
+	const struct umem_ranges *ranges);
+
+/** UMEM_SNAPSHOT_SWAPPED_BYTES - read in before it is put out again. */
+#define UMEM_SNAPSHOT_SWAPPED_BYTES (16ull << 20)
+
+/**
  * umem_snapshot_copy - copy @set of @member while it may run or not; what is @swapped
  * of it last, and left swapped out as it was.
  * Return: as umem_copier_copy(), -ECANCELED.

@@ -11,6 +11,8 @@
  *     running   what was read; then piece by piece what track/cow copies: before a
  *               write, or because it is its turn
  *
+ * Swapped pages come in when they are read; in portions they are put out again.
+ *
  * The image is of the moment. What track/cow lost (unmapped or punched out before it
  * was copied) is named, and is no page of zeros.
  */
@@ -65,13 +67,44 @@ static int prepare(struct umem_snapshotter *s, struct umem_note *note)
  * struct cow - one snapshot.
  * @cow: copies.
  * @members: as it numbers them.
+ * @swapped: of each, what was swapped out before.
+ * @read_in: of each, what of that was read since it was put out last.
  * @n: how many.
  */
 struct cow {
 	struct umem_cow *cow;
 	struct umem_snapshot_member **members;
+	struct umem_pageset *swapped;
+	struct umem_ranges *read_in;
 	size_t n;
 };
+
+static void cow_deinit(struct cow *c)
+{
+	umem_cow_free(c->cow);
+	for (size_t i = 0; i < c->n; i++) {
+		umem_pageset_deinit(&c->swapped[i]);
+		umem_ranges_deinit(&c->read_in[i]);
+	}
+	free(c->swapped);
+	free(c->read_in);
+	free(c->members);
+}
+
+/* What is swapped out now, so that it can be left so. */
+static int find_swapped(struct umem_snapshotter *s, struct umem_snapshot_member *m,
+	struct umem_pageset *ret_swapped, struct umem_note *note)
+{
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges appeared = { 0 };
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges vanished = { 0 };
+	UMEM_CLEANUP(umem_content_deinit) struct umem_content content = { 0 };
+	UMEM_CLEANUP(umem_reasons_deinit) struct umem_reasons ignored = { 0 };
+	int r = umem_target_refresh(m->target, &appeared, &vanished, note);
+
+	if (r == 0)
+		r = umem_content_find(m->target, &s->selected, &content, &ignored, note);
+	return r == 0 ? umem_pageset_union(ret_swapped, &content.swapped) : r;
+}
 
 static int begin(struct umem_snapshotter *s, struct cow *c, struct umem_note *note)
 {
@@ -79,7 +112,9 @@ static int begin(struct umem_snapshotter *s, struct cow *c, struct umem_note *no
 	int r = 0;
 
 	c->members = calloc(s->n, sizeof(*c->members));
-	if (!v || !c->members)
+	c->swapped = calloc(s->n, sizeof(*c->swapped));
+	c->read_in = calloc(s->n, sizeof(*c->read_in));
+	if (!v || !c->members || !c->swapped || !c->read_in)
 		return -ENOMEM;
 	for umem_each_member(s, m) {
 		v[c->n] = (struct umem_cow_member){
@@ -87,6 +122,8 @@ static int begin(struct umem_snapshotter *s, struct cow *c, struct umem_note *no
 			.uffd = -1,
 			.which = s->whole ? NULL : &s->selected,
 		};
+		if (r == 0)
+			r = find_swapped(s, m, &c->swapped[c->n], note);
 		if (r == 0)
 			r = fetch(s, m, &v[c->n].uffd, note);
 		r = umem_snapshot_result(s, m, r);
@@ -165,6 +202,38 @@ static int stop(struct umem_snapshotter *s, struct cow *c, struct umem_note *not
 	return umem_snapshot_go(s, r, note);
 }
 
+/* Pages that were swapped out have been read: enough of them go out again. */
+static int note_read(struct cow *c, const struct umem_cow_piece *piece)
+{
+	struct umem_ranges *read_in = &c->read_in[piece->member];
+	struct umem_pageset *swapped = &c->swapped[piece->member];
+	uint64_t end = piece->addr + (piece->n_pages << UMEM_PAGE_SHIFT);
+	struct umem_pageset_iter iter;
+	struct umem_range run;
+	int r;
+
+	if (umem_pageset_empty(swapped))
+		return 0;
+	r = umem_pageset_walk_from(swapped, piece->addr, &iter);
+	if (r < 0)
+		return r;
+	while (r == 0 && umem_pageset_next(&iter, &run) && run.start < end)
+		r = umem_ranges_add(read_in, run.start, umem_min_u64(run.end, end));
+	umem_pageset_walk_end(&iter);
+	return r;
+}
+
+static int put_out(struct cow *c, size_t i, uint64_t least_bytes)
+{
+	int r;
+
+	if (umem_ranges_bytes(&c->read_in[i]) < least_bytes)
+		return 0;
+	r = umem_snapshot_put_out(c->members[i], &c->read_in[i]);
+	umem_ranges_clear(&c->read_in[i]);
+	return r;
+}
+
 /* Take what is copied, until all is. */
 static int take_pieces(struct umem_snapshotter *s, struct cow *c, struct umem_note *note)
 {
@@ -185,6 +254,10 @@ static int take_pieces(struct umem_snapshotter *s, struct cow *c, struct umem_no
 		m = c->members[piece.member];
 		r = umem_copier_put(&m->copier, piece.addr, piece.bytes, piece.n_pages);
 		m->copier.read_bytes += piece.n_pages << UMEM_PAGE_SHIFT;
+		if (r == 0)
+			r = note_read(c, &piece);
+		if (r == 0)
+			r = put_out(c, piece.member, UMEM_SNAPSHOT_SWAPPED_BYTES);
 		if (r == 0)
 			r = m->copier.step(m->copier.user, piece.n_pages << UMEM_PAGE_SHIFT);
 	}
@@ -221,8 +294,11 @@ static int copy(struct umem_snapshotter *s, struct cow *c, struct umem_note *not
 	umem_snapshot_begin_round(s, bytes);
 	if (r == 0)
 		r = take_pieces(s, c, note);
-	for (size_t i = 0; i < c->n && r == 0; i++)
-		r = take_lost(c, i);
+	for (size_t i = 0; i < c->n && r == 0; i++) {
+		r = put_out(c, i, 1);
+		if (r == 0)
+			r = take_lost(c, i);
+	}
 	return r;
 }
 
@@ -233,8 +309,7 @@ static int take(struct umem_snapshotter *s, struct umem_note *note)
 
 	/* On every way out: nobody stands, and nothing is protected. */
 	r = umem_snapshot_go(s, r, note);
-	umem_cow_free(c.cow);
-	free(c.members);
+	cow_deinit(&c);
 	return r;
 }
 

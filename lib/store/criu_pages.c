@@ -210,14 +210,6 @@ static int put_content(struct pagemap *to, const struct umem_image_run *run)
 	return r;
 }
 
-/* Pages of the kernel in a process: nobody expects them in an image. */
-static bool is_kernel(const struct umem_image_region *region)
-{
-	const char *path = region->path ? region->path : "";
-
-	return strncmp(path, "[v", 2) == 0;
-}
-
 static int put_run(void *user, const struct umem_image_run *run)
 {
 	struct pagemap *to = user;
@@ -239,7 +231,7 @@ static int put_run(void *user, const struct umem_image_run *run)
 		return put_present(to, run);
 	if (umem_export_is_data(run))
 		return put_content(to, run);
-	if (run->what == UMEM_IMAGE_NONE && is_kernel(to->region)) {
+	if (run->what == UMEM_IMAGE_NONE && umem_export_is_kernel(to->region)) {
 		job->out.unknown_bytes += len;
 		return 0;
 	}

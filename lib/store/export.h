@@ -115,6 +115,12 @@ int umem_export_copy_backing(struct umem_export *job, const struct umem_image_re
 bool umem_export_inherited(struct umem_image *image, uint32_t space, uint64_t addr, uint64_t end,
 	uint32_t parent_space, uint64_t *ret_end);
 
+/**
+ * umem_export_is_kernel - is it a mapping of the kernel ([vvar], [vdso]), without content of
+ * the program?
+ */
+bool umem_export_is_kernel(const struct umem_image_region *region);
+
 /** umem_export_unknown - pages that the image does not know. Return: 0, -ENODATA noted. */
 int umem_export_unknown(struct umem_export *job, const struct umem_image_run *run);
 

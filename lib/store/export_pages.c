@@ -106,6 +106,11 @@ bool umem_export_inherited(struct umem_image *image, uint32_t space, uint64_t ad
 	return answer;
 }
 
+bool umem_export_is_kernel(const struct umem_image_region *region)
+{
+	return region->path && strncmp(region->path, "[v", 2) == 0;
+}
+
 int umem_export_unknown(struct umem_export *job, const struct umem_image_run *run)
 {
 	if (run->what == UMEM_IMAGE_PARENT)

@@ -84,8 +84,10 @@ static int add_region(const struct umem_image_export_options *options,
 {
 	int r = 0;
 
+	/* What the kernel maps for its own sake is left out, unless it is asked for. */
 	if (options->n_regions == 0)
-		return add_piece(layout, region, region->start, region->end);
+		return umem_export_is_kernel(region) ? 0 :
+			add_piece(layout, region, region->start, region->end);
 	for (size_t i = 0; i < options->n_regions && r == 0; i++) {
 		uint64_t start = umem_max_u64(region->start, options->regions[i].start);
 		uint64_t end = umem_min_u64(region->end, options->regions[i].end);
