@@ -176,32 +176,73 @@ static enum umem_entry entry_at(struct umem_table *table, size_t index, bool swa
 		UMEM_ENTRY_UNMARKED : entry;
 }
 
-/* Are two words certainly the same kind of entry? Mostly they are: this is for speed. */
-static bool alike(uint64_t a, uint64_t b)
+/**
+ * struct mix - what a stretch of pages is made of.
+ * @pages, @swapped: pages, and those of them that take words.
+ * @runs: how often that changes, about.
+ */
+struct mix {
+	uint64_t pages;
+	uint64_t swapped;
+	uint64_t runs;
+};
+
+/*
+ * The end of the words from @i on that are certainly of the kind of the one at @i: mostly
+ * they are alike for long, and this is what a page costs then.
+ */
+static size_t run_end(const struct umem_table *table, size_t i, size_t n)
 {
 	const uint64_t flags = UMEM_PM_PRESENT | UMEM_PM_SWAPPED | UMEM_PM_FILE | UMEM_PM_GUARD |
 		UMEM_PM_UFFD_WP | UMEM_PM_EXCLUSIVE;
+	const uint64_t *words = table->words, first = words[i++];
 
-	if ((a ^ b) & flags)
-		return false;
-	if (a & UMEM_PM_PRESENT)
-		return a & UMEM_PM_EXCLUSIVE;
-	if (!(a & UMEM_PM_SWAPPED))
-		return true;
-	return UMEM_PM_SWAP_TYPE(a) == UMEM_PM_SWAP_TYPE(b) &&
-		UMEM_PM_SWAP_TYPE(a) != UMEM_PM_MARKER_TYPE && a & FRAME && b & FRAME;
+	if (first & UMEM_PM_PRESENT) {
+		while (first & UMEM_PM_EXCLUSIVE && i < n && !((words[i] ^ first) & flags))
+			i++;
+	} else if (!(first & UMEM_PM_SWAPPED)) {
+		while (i < n && !((words[i] ^ first) & flags))
+			i++;
+	} else if (UMEM_PM_SWAP_TYPE(first) != UMEM_PM_MARKER_TYPE && first & FRAME) {
+		/* Of one swap area; no true entry has nothing in it. */
+		while (i < n && !((words[i] ^ first) & (flags | UMEM_PM_SWAP_TYPE(~0ull))) &&
+			words[i] & FRAME)
+			i++;
+	}
+	return i;
 }
 
-/* Hand on the entries of a range by its words; @swapped: the scan called them so. */
+/* Does it take the flags of its frame to tell a page from the page of zeros? */
+static bool is_unclear(const struct umem_table *table, uint64_t word)
+{
+	const uint64_t mask = UMEM_PM_PRESENT | UMEM_PM_EXCLUSIVE |
+		(table->anonymous ? 0 : UMEM_PM_FILE);
+
+	return (word & mask) == UMEM_PM_PRESENT;
+}
+
+/* Take in a run of @n words. */
+static void mix_add(struct mix *mix, uint64_t word, uint64_t n)
+{
+	mix->pages += n;
+	mix->swapped += word & UMEM_PM_SWAPPED ? n : 0;
+	mix->runs++;
+}
+
+/*
+ * Hand on the entries of a range by its words; @swapped: the scan called them so.
+ * @mix: gets what they are made of, and it ends where words do not tell; or NULL.
+ * @ret_end: how far, with a @mix.
+ */
 static int by_words(struct umem_table *table, uint64_t start, uint64_t end, bool swapped,
-	umem_table_each each, void *user)
+	struct mix *mix, uint64_t *ret_end, umem_table_each each, void *user)
 {
 	enum umem_entry entry = UMEM_ENTRY_NONE;
-	uint64_t from = start;
+	uint64_t from = start, at = start;
 	int r;
 
-	for (uint64_t at = start; at < end;) {
-		uint64_t i = (at - table->words_at) >> UMEM_PAGE_SHIFT, n, first;
+	while (at < end) {
+		uint64_t i = (at - table->words_at) >> UMEM_PAGE_SHIFT, first;
 		enum umem_entry now;
 
 		if (at < table->words_at || i >= table->n_valid) {
@@ -210,6 +251,8 @@ static int by_words(struct umem_table *table, uint64_t start, uint64_t end, bool
 				return r;
 			i = 0;
 		}
+		if (mix && is_unclear(table, table->words[i]))
+			break;
 		now = entry_at(table, i, swapped);
 		if (at > from && now != entry) {
 			r = each(user, from, at, entry);
@@ -218,19 +261,23 @@ static int by_words(struct umem_table *table, uint64_t start, uint64_t end, bool
 			from = at;
 		}
 		entry = now;
-		n = umem_min_u64(table->n_valid, i + ((end - at) >> UMEM_PAGE_SHIFT));
-		for (first = i++; i < n && alike(table->words[i], table->words[first]);)
-			i++;
+		first = i;
+		i = run_end(table, i,
+			umem_min_u64(table->n_valid, i + ((end - at) >> UMEM_PAGE_SHIFT)));
+		if (mix)
+			mix_add(mix, table->words[first], i - first);
 		at += (i - first) << UMEM_PAGE_SHIFT;
 	}
-	return from < end ? each(user, from, end, entry) : 0;
+	if (ret_end)
+		*ret_end = at;
+	return from < at ? each(user, from, at, entry) : 0;
 }
 
 int umem_table_words(struct umem_table *table, uint64_t start, uint64_t end,
 	umem_table_each each, void *user)
 {
 	table->n_valid = 0;
-	return by_words(table, start, end, false, each, user);
+	return by_words(table, start, end, false, NULL, NULL, each, user);
 }
 
 static bool needs_words(const struct page_region *range)
@@ -284,19 +331,8 @@ static int scanned(struct umem_table *table, size_t i, size_t n, umem_table_each
 		if (r < 0)
 			return r;
 	}
-	return by_words(table, range->start, range->end, true, each, user);
+	return by_words(table, range->start, range->end, true, NULL, NULL, each, user);
 }
-
-/**
- * struct mix - what a stretch of pages is made of.
- * @pages, @swapped: pages, and those of them that take words.
- * @runs: how often that changes, about.
- */
-struct mix {
-	uint64_t pages;
-	uint64_t swapped;
-	uint64_t runs;
-};
 
 /* Is it cheaper to read words than to scan and then to read words? */
 static bool words_pay(const struct mix *mix)
@@ -359,38 +395,13 @@ static int scan_piece(struct umem_table *table, uint64_t start, uint64_t end,
 	return done < end ? each(user, done, end, UMEM_ENTRY_NONE) : 0;
 }
 
-/* What the words that were read are made of. Return: false where only a scan will do. */
-static bool mix_of(const struct umem_table *table, struct mix *ret_mix)
-{
-	/* What takes the flags of its frame to tell it from the page of zeros. */
-	const uint64_t mask = UMEM_PM_PRESENT | UMEM_PM_EXCLUSIVE |
-		(table->anonymous ? 0 : UMEM_PM_FILE);
-	uint64_t before = 0, swapped = 0, runs = 0, unclear = 0;
-
-	for (size_t i = 0; i < table->n_valid; i++) {
-		uint64_t word = table->words[i];
-
-		unclear += (word & mask) == UMEM_PM_PRESENT;
-		swapped += word >> 62 & 1;
-		runs += (word ^ before) >> 62 != 0;
-		before = word;
-	}
-	*ret_mix = (struct mix){ .pages = table->n_valid, .swapped = swapped, .runs = runs };
-	return unclear == 0;
-}
-
-/* The same by words, if these tell. @ret_end: how far. Return: as scan_piece(); UMEM_AGAIN. */
+/* The same by words, as far as these tell. @ret_end: how far. */
 static int words_piece(struct umem_table *table, uint64_t start, uint64_t end, uint64_t *ret_end,
 	struct mix *ret_mix, umem_table_each each, void *user)
 {
-	int r = fill(table, start, end);
-
-	if (r < 0)
-		return r;
-	*ret_end = start + (table->n_valid << UMEM_PAGE_SHIFT);
-	if (!mix_of(table, ret_mix))
-		return UMEM_AGAIN;
-	return by_words(table, start, *ret_end, false, each, user);
+	*ret_mix = (struct mix){ 0 };
+	table->n_valid = 0;
+	return by_words(table, start, end, false, ret_mix, ret_end, each, user);
 }
 
 int umem_table_scan(struct umem_table *table, uint64_t start, uint64_t end,
@@ -400,24 +411,27 @@ int umem_table_scan(struct umem_table *table, uint64_t start, uint64_t end,
 	bool words = false;
 	int r = 0;
 
-	for (uint64_t at = start, to; at < end && r == 0; at = to) {
+	for (uint64_t at = start, to; at < end; at = to) {
+		uint64_t goal = end - at > piece ? at + piece : end;
 		bool was = words;
 		struct mix mix;
 
-		to = end - at > piece ? at + piece : end;
-		r = UMEM_AGAIN;
+		to = at;
 		if (words)
-			r = words_piece(table, at, to, &to, &mix, each, user);
-		if (r == UMEM_AGAIN)
+			r = words_piece(table, at, goal, &to, &mix, each, user);
+		if (r == 0 && to == at) {
+			/* Words are not wanted, or tell nothing here. */
+			to = goal;
+			was = false;
 			r = scan_piece(table, at, to, &mix, each, user);
+		}
 		if (r != 0)
-			break;
-		words = !table->pool && words_pay(&mix);
+			return r;
+		words = !table->pool && to == goal && words_pay(&mix);
 		if (words)
 			piece = PIECE_OF_WORDS;
 		else
-			piece = piece == PIECE_OF_WORDS && was ? PIECE_BYTES :
-				umem_min_u64(piece * 2, PIECE_MAX_BYTES);
+			piece = was ? PIECE_BYTES : umem_min_u64(piece * 2, PIECE_MAX_BYTES);
 	}
 	return r;
 }
