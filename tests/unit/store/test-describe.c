@@ -40,7 +40,7 @@ static void make_process(struct scene *s, size_t p, uint64_t *rng)
 
 	fill_numbers(process, sizeof(*process), rng);
 	process->space = (uint32_t)t_below(rng, 5);
-	snprintf(process->comm, sizeof(process->comm), "p%zu", p);
+	snprintf(process->comm, sizeof(process->comm), "p%u", (unsigned)(p % 10));
 	process->exe = some_text(s, rng);
 	process->cmdline = (char *)s->bytes;
 	process->cmdline_len_bytes = t_below(rng, 300);
@@ -54,7 +54,7 @@ static void make_process(struct scene *s, size_t p, uint64_t *rng)
 		struct umem_image_thread *thread = &s->threads[p][t];
 
 		thread->tid = (int32_t)t_rand(rng);
-		snprintf(thread->name, sizeof(thread->name), "thread %zu", t);
+		snprintf(thread->name, sizeof(thread->name), "thread %u", (unsigned)(t % 10));
 		thread->blobs = s->blobs[p][t];
 		thread->n_blobs = t_below(rng, MAX);
 		for (size_t b = 0; b < thread->n_blobs; b++)
