@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -137,6 +138,17 @@ static int open_proc(struct umem_target *target, struct umem_note *note)
 	return 0;
 }
 
+/* Does a path mean the same to it and to us? */
+static bool has_same_mounts(const struct umem_target *target)
+{
+	struct stat theirs, ours;
+
+	return fstatat(target->proc_fd, "ns/mnt", &theirs, 0) == 0 &&
+		stat("/proc/self/ns/mnt", &ours) == 0 && theirs.st_ino == ours.st_ino &&
+		fstatat(target->proc_fd, "root", &theirs, 0) == 0 && stat("/", &ours) == 0 &&
+		theirs.st_ino == ours.st_ino && theirs.st_dev == ours.st_dev;
+}
+
 static int probe_features(struct umem_target *target, const char *override,
 	struct umem_note *note)
 {
@@ -170,6 +182,7 @@ int umem_target_open(int pid, const struct umem_attach_options *options,
 		r = open_proc(target, note);
 	if (r != 0)
 		return r;
+	target->same_mounts = has_same_mounts(target);
 	if (umem_target_gone(target)) {
 		umem_note_set(note, -ESRCH, 0, "process %d ended", pid);
 		return UMEM_GONE;

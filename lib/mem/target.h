@@ -29,6 +29,7 @@
  * @adopted: the userfaultfd was handed in; only @managed may be touched.
  * @managed: what may be managed; empty means all.
  * @huge: blocks that were mapped by a huge page when they were armed.
+ * @same_mounts: a path meant the same to it and to us when we came.
  * @feats: what the kernel can do, as far as probed and overridden.
  * @space: its regions.
  */
@@ -44,6 +45,7 @@ struct umem_target {
 	bool adopted;
 	struct umem_ranges managed;
 	struct umem_ranges huge;
+	bool same_mounts;
 	struct umem_feats feats;
 	struct umem_space space;
 };

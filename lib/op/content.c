@@ -43,11 +43,20 @@ static int stat_mapped(const struct umem_target *target, const struct umem_regio
 	return fstatat(target->proc_fd, path, ret_stat, 0) < 0 ? -errno : 0;
 }
 
-/* Will who reads the image find the file by its name? */
+/*
+ * Will who reads the image find the file by its name? The kernel says of a file that has
+ * no name any more, or whose name is another file's by now, that it is deleted.
+ */
 static bool is_reachable(const struct umem_target *target, const struct umem_region *region)
 {
+	static const char deleted[] = " (deleted)";
+	size_t len = strlen(region->name), tail = sizeof(deleted) - 1;
 	struct stat named, mapped;
 
+	if (len > tail && strcmp(region->name + len - tail, deleted) == 0)
+		return false;
+	if (target->same_mounts)
+		return true;
 	if (stat(region->name, &named) < 0)
 		return false;
 	if (stat_mapped(target, region, &mapped) == 0)

@@ -302,15 +302,17 @@ static int add_piece(void *user, const struct umem_region *region, uint64_t star
 
 /**
  * struct slice - one thread's part of what is staged.
- * @copier, @stage: whose.
+ * @stage: where to.
+ * @piece, @offset: the first piece that is new in it, and where its bytes begin.
  * @reader: its own.
  * @first, @last: bytes of the stage that it fills.
  * @at: where it is.
  * @holes: what it could not read.
  */
 struct slice {
-	struct umem_copier *copier;
 	struct umem_stage *stage;
+	size_t piece;
+	uint64_t offset;
 	struct umem_reader *reader;
 	uint64_t first;
 	uint64_t last;
@@ -335,11 +337,11 @@ static int read_slice(void *user, unsigned index)
 {
 	struct slice *s = (struct slice *)user + index;
 	struct filler f = { .flush = flush_slice, .user = s };
-	uint64_t offset = 0;
+	uint64_t offset = s->offset;
 	int r = 0;
 
 	s->at = s->first;
-	for (size_t i = 0; i < s->stage->n_pieces && offset < s->last && r == 0; i++) {
+	for (size_t i = s->piece; i < s->stage->n_pieces && offset < s->last && r == 0; i++) {
 		const struct umem_stage_piece *p = &s->stage->pieces[i];
 		uint64_t end = offset + (p->end - p->start);
 
@@ -357,37 +359,69 @@ int umem_copier_stage(struct umem_copier *copier, struct umem_pageset *set,
 {
 	struct slice slices[UMEM_FAN_MAX] = { 0 };
 	unsigned n = copier->n_readers;
-	uint64_t share;
+	size_t piece = stage->n_pieces;
+	uint64_t offset = stage->used_bytes, bytes, share;
 	int r = each_piece(copier, set, add_piece, stage);
 
-	if (r != 0 || stage->used_bytes == 0)
+	bytes = stage->used_bytes - offset;
+	if (r != 0 || bytes == 0)
 		return r;
-	if (stage->used_bytes < SLICE_BYTES * n)
+	if (bytes < SLICE_BYTES * n)
 		n = 1;
-	share = umem_align_up(stage->used_bytes / n, UMEM_PAGE_BYTES);
+	share = umem_align_up(bytes / n, UMEM_PAGE_BYTES);
 	for (unsigned i = 0; i < n; i++)
 		slices[i] = (struct slice){
-			.copier = copier,
 			.stage = stage,
+			.piece = piece,
+			.offset = offset,
 			.reader = &copier->readers[i],
-			.first = umem_min_u64(i * share, stage->used_bytes),
-			.last = i == n - 1 ? stage->used_bytes :
-					     umem_min_u64((i + 1) * share, stage->used_bytes),
+			.first = offset + umem_min_u64(i * share, bytes),
+			.last = offset + (i == n - 1 ? bytes :
+						       umem_min_u64((i + 1) * share, bytes)),
 		};
 	r = umem_fan_out(n, read_slice, slices);
+	/* What is read again, is readable now, or is not. */
+	if (r == 0 && !umem_pageset_empty(&copier->unreadable))
+		r = umem_pageset_subtract(&copier->unreadable, set);
 	for (unsigned i = 0; i < n; i++) {
 		if (r == 0)
 			r = umem_pageset_add_ranges(&copier->unreadable, &slices[i].holes);
 		umem_ranges_deinit(&slices[i].holes);
 	}
-	copier->read_bytes += stage->used_bytes;
+	copier->read_bytes += bytes;
 	return r;
 }
 
-int umem_copier_unstage(struct umem_copier *copier, struct umem_stage *stage)
+/* Put [@start, @end) of a piece, but for what is in @seen; then all of it is. */
+static int put_unseen(struct umem_copier *copier, const struct umem_stage_piece *p,
+	const uint8_t *bytes, struct umem_pageset *seen)
 {
+	uint64_t at = p->start;
+	struct umem_pageset_iter iter;
+	struct umem_range run;
+	int r = umem_pageset_walk_from(seen, p->start, &iter);
+
+	if (r < 0)
+		return r;
+	while (r == 0 && at < p->end) {
+		bool more = umem_pageset_next(&iter, &run) && run.start < p->end;
+		uint64_t to = more ? run.start : p->end;
+
+		if (at < to)
+			r = umem_copier_put(copier, at, bytes + (at - p->start),
+				(to - at) >> UMEM_PAGE_SHIFT);
+		at = more ? umem_max_u64(run.end, at) : p->end;
+	}
+	umem_pageset_walk_end(&iter);
+	return r == 0 ? umem_pageset_add(seen, p->start, p->end) : r;
+}
+
+int umem_copier_unstage(struct umem_copier *copier, struct umem_stage *stage,
+	struct umem_pageset *gone)
+{
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset seen = { 0 };
 	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges holes = { 0 };
-	const uint8_t *bytes = stage->base;
+	const uint8_t *bytes = stage->base + stage->used_bytes;
 	struct umem_pageset_iter iter;
 	struct umem_range run;
 	int r = umem_pageset_walk(&copier->unreadable, &iter);
@@ -397,11 +431,14 @@ int umem_copier_unstage(struct umem_copier *copier, struct umem_stage *stage)
 	while (r == 0 && umem_pageset_next(&iter, &run))
 		r = umem_ranges_add(&holes, run.start, run.end);
 	umem_pageset_walk_end(&iter);
-	for (size_t i = 0; i < stage->n_pieces && r == 0; i++) {
-		const struct umem_stage_piece *p = &stage->pieces[i];
+	if (r == 0 && gone)
+		r = umem_pageset_union(&seen, gone);
+	/* From the end: what was staged last of a page counts. */
+	for (size_t i = stage->n_pieces; i > 0 && r == 0; i--) {
+		const struct umem_stage_piece *p = &stage->pieces[i - 1];
 
-		r = umem_copier_put(copier, p->start, bytes, (p->end - p->start) >> UMEM_PAGE_SHIFT);
-		bytes += p->end - p->start;
+		bytes -= p->end - p->start;
+		r = put_unseen(copier, p, bytes, &seen);
 	}
 	stage->used_bytes = 0;
 	stage->n_pieces = 0;

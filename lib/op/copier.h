@@ -21,7 +21,7 @@
 
 /**
  * struct umem_stage_piece - a run of one region.
- * @region: it; valid as long as the target's space is not refreshed.
+ * @region: it; valid only until the target's space is refreshed.
  * @start, @end: addresses.
  */
 struct umem_stage_piece {
@@ -121,14 +121,19 @@ int umem_copier_copy(struct umem_copier *copier, struct umem_pageset *set);
 int umem_copier_prepare(struct umem_copier *copier);
 
 /**
- * umem_copier_stage - read @set into @stage only, by several threads when it is much;
- * nothing is written. Return: as umem_copier_copy().
+ * umem_copier_stage - read @set into @stage only, behind what is there, by several threads
+ * when it is much; nothing is written. Return: as umem_copier_copy().
  */
 int umem_copier_stage(struct umem_copier *copier, struct umem_pageset *set,
 	struct umem_stage *stage);
 
-/** umem_copier_unstage - put what is in @stage into the image; it is empty then. */
-int umem_copier_unstage(struct umem_copier *copier, struct umem_stage *stage);
+/**
+ * umem_copier_unstage - put what is in @stage into the image; it is empty then. Of a page
+ * that was staged several times the last one counts.
+ * @gone: pages that are not of the image any more; may be NULL.
+ */
+int umem_copier_unstage(struct umem_copier *copier, struct umem_stage *stage,
+	struct umem_pageset *gone);
 
 /**
  * umem_copier_put - put pages that the caller has read.

@@ -99,7 +99,6 @@ static void member_deinit(struct umem_snapshot_member *m)
 	umem_stage_deinit(&m->stage);
 	umem_pageset_deinit(&m->dirty);
 	umem_pageset_deinit(&m->gone);
-	umem_pageset_deinit(&m->settled);
 	umem_ranges_deinit(&m->unwatched);
 	umem_reasons_deinit(&m->why);
 	umem_description_deinit(&m->description);

@@ -29,8 +29,8 @@
  * @content: pages that hold something.
  * @stage: what was read within the stop.
  * @dirty: scratch: pages of a round.
- * @gone: scratch: pages that are mapped no longer, or by something else.
- * @settled: scratch: pages that are a file's again.
+ * @gone: scratch: pages that are mapped no longer, or by something else, or are a file's
+ *	again; and that were not read since.
  * @unwatched: addresses that the watch does not cover.
  * @why: where its part of the image is not complete.
  * @description: what it was at the moment.
@@ -48,7 +48,6 @@ struct umem_snapshot_member {
 	struct umem_stage stage;
 	struct umem_pageset dirty;
 	struct umem_pageset gone;
-	struct umem_pageset settled;
 	struct umem_ranges unwatched;
 	struct umem_reasons why;
 	struct umem_description description;

@@ -285,7 +285,8 @@ static int copy(struct umem_snapshotter *s, struct cow *c, struct umem_note *not
 	if (r == 0)
 		r = stop(s, c, note);
 	for (size_t i = 0; i < c->n && r == 0; i++) {
-		r = umem_copier_unstage(&c->members[i]->copier, &c->members[i]->stage);
+		r = umem_copier_unstage(&c->members[i]->copier, &c->members[i]->stage,
+			NULL);
 		if (r == 0)
 			r = umem_cow_populated(c->cow, i, &populated);
 		bytes += umem_pageset_bytes(&populated);

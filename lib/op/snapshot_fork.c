@@ -304,7 +304,7 @@ static int copy(struct umem_snapshotter *s, struct forks *f, struct umem_note *n
 		r = stop(s, f, note);
 	for umem_each_member(s, m) {
 		if (r == 0)
-			r = umem_copier_unstage(&m->copier, &m->stage);
+			r = umem_copier_unstage(&m->copier, &m->stage, NULL);
 		if (r == 0)
 			r = copy_child(s, f, m, note);
 	}

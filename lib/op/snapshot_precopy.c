@@ -6,7 +6,10 @@
  *
  *     running   baseline   a collect whose round is forgotten; then all that has
  *                          content, or (an increment) what changed since the parent
- *               rounds     what changed since the round before, until it is little
+ *               rounds     what changed since the round before, into the image, as
+ *                          long as it is much
+ *               stages     the same into memory, which is many times faster than the
+ *                          image, so that less changes meanwhile; until it is little
  *                          or does not get less
  *     stopped   last collect; read into memory: what changed, what no tracker
  *               watches, what may be written without a fault; registers, mappings
@@ -19,18 +22,24 @@
  * The watch stays armed behind the stop where an increment is to follow: its next
  * round is what changed since this image.
  *
- * What is unmapped, or again a file's own page, is dropped from the image.
+ * What is unmapped, or again a file's own page, is dropped from the image: at once while
+ * rounds go there, and of what is staged when it is written out (gone has what is not of
+ * the image any more and was not read again since).
  */
 #include "lib/op/snapshot.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "lib/base/note.h"
+#include "lib/kern/vmstat.h"
 #include "lib/op/watch.h"
 
 /* So little is left for the stop: half a millisecond of reading. */
 #define LITTLE_BYTES (4ull << 20)
+
+/* So much, and no more than a part of memory, is staged. */
+#define STAGED_MOST_BYTES (512ull << 20)
+#define STAGED_PART       16
 
 /* Rounds that do not get shorter by this part end it; so does this many of them. */
 #define SHORTER(before) ((before) / 4 * 3)
@@ -203,13 +212,19 @@ static int baseline(struct umem_snapshotter *s, struct umem_note *note)
 	return r;
 }
 
+/* What is a file's again is none of ours; what is dirty now is not gone. */
+static int settle(struct umem_snapshot_member *m)
+{
+	int r = umem_content_settle(m->target, &m->dirty, &m->gone);
+
+	return r == 0 ? umem_pageset_subtract(&m->gone, &m->dirty) : r;
+}
+
 /* Copy what is dirty of a member now. */
 static int copy_member(struct umem_snapshotter *s, struct umem_snapshot_member *m)
 {
-	int r = drop_gone(m);
+	int r = settle(m);
 
-	if (r == 0)
-		r = umem_content_settle(m->target, &m->dirty, &m->gone);
 	if (r == 0)
 		r = drop_gone(m);
 	if (r == 0)
@@ -219,21 +234,48 @@ static int copy_member(struct umem_snapshotter *s, struct umem_snapshot_member *
 	return r;
 }
 
-/* Rounds, until what is left is for the stop. */
+/* Read what is dirty of a member into memory. */
+static int stage_member(struct umem_snapshot_member *m)
+{
+	int r = settle(m);
+
+	if (r == 0)
+		r = umem_copier_stage(&m->copier, &m->dirty, &m->stage);
+	umem_pageset_clear(&m->dirty);
+	return r;
+}
+
+static uint64_t staged_most(void)
+{
+	struct umem_meminfo info;
+
+	return umem_meminfo_read(NULL, &info) < 0 ? STAGED_MOST_BYTES / STAGED_PART :
+		umem_min_u64(STAGED_MOST_BYTES, info.available_bytes / STAGED_PART);
+}
+
+/* Rounds into the image as long as much changes, then into memory; the rest is for the stop. */
 static int run_rounds(struct umem_snapshotter *s, struct umem_note *note)
 {
-	uint64_t before = UINT64_MAX, bytes;
+	uint64_t before = UINT64_MAX, bytes, room = staged_most();
+	bool staging = false;
 	int r = baseline(s, note);
 
 	while (r == 0) {
 		for umem_each_member(s, m)
 			if (r == 0)
-				r = umem_snapshot_result(s, m, copy_member(s, m));
+				r = umem_snapshot_result(s, m, staging ? stage_member(m) :
+									 copy_member(s, m));
 		if (r == 0)
 			r = collect(s, &bytes, note);
-		if (r != 0 || bytes <= LITTLE_BYTES || bytes > SHORTER(before) ||
-			s->round >= MOST_ROUNDS)
+		if (r != 0 || bytes <= LITTLE_BYTES || s->round >= MOST_ROUNDS)
 			break;
+		/* Too much even for the last stage, or it does not get less. */
+		if (bytes > SHORTER(before) && (staging || bytes > room / 2))
+			break;
+		staging |= bytes <= room / 2;
+		if (staging && bytes > room)
+			break;
+		room -= staging ? bytes : 0;
 		before = bytes;
 		umem_snapshot_begin_round(s, bytes);
 	}
@@ -254,13 +296,17 @@ static int read_rest(struct umem_snapshotter *s, struct umem_snapshot_member *m,
 	struct umem_note *note)
 {
 	UMEM_CLEANUP(umem_content_deinit) struct umem_content more = { 0 };
+	uint64_t before = m->stage.used_bytes;
 	int r = umem_content_find(m->target, &m->unwatched, &more, &m->why, note);
 
 	if (r == 0)
-		r = umem_content_settle(m->target, &m->dirty, &m->settled);
+		r = settle(m);
 	if (r == 0)
 		r = umem_pageset_union(&m->dirty, &more.data);
-	return r == 0 ? umem_copier_stage(&m->copier, &m->dirty, &m->stage) : r;
+	if (r == 0)
+		r = umem_copier_stage(&m->copier, &m->dirty, &m->stage);
+	s->result.stopped_bytes += m->stage.used_bytes - before;
+	return r;
 }
 
 static int stop(struct umem_snapshotter *s, struct umem_note *note)
@@ -278,18 +324,14 @@ static int stop(struct umem_snapshotter *s, struct umem_note *note)
 	return umem_snapshot_go(s, r, note);
 }
 
-/* What was read within the stop, into the image. */
-static int write_out(struct umem_snapshotter *s, struct umem_snapshot_member *m)
+/* What was read into memory, into the image. */
+static int write_out(struct umem_snapshot_member *m)
 {
-	int r;
+	int r = umem_copier_drop(&m->copier, &m->gone);
 
-	s->result.stopped_bytes += m->stage.used_bytes;
-	r = drop_gone(m);
 	if (r == 0)
-		r = umem_copier_drop(&m->copier, &m->settled);
-	if (r == 0)
-		r = umem_copier_unstage(&m->copier, &m->stage);
-	umem_pageset_clear(&m->settled);
+		r = umem_copier_unstage(&m->copier, &m->stage, &m->gone);
+	umem_pageset_clear(&m->gone);
 	umem_pageset_clear(&m->dirty);
 	return r;
 }
@@ -306,7 +348,7 @@ static int take(struct umem_snapshotter *s, struct umem_note *note)
 	umem_snapshot_begin_round(s, 0);
 	for umem_each_member(s, m)
 		if (r == 0)
-			r = write_out(s, m);
+			r = write_out(m);
 	return r;
 }
 

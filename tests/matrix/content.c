@@ -21,7 +21,16 @@
 #endif
 
 /** enum area - a mapping each. */
-enum area { AREA_ANON, AREA_MEMFD, AREA_PRIVATE, AREA_SHARED, AREA_READ_ONLY, AREA_BARE, N_AREAS };
+enum area {
+	AREA_ANON,
+	AREA_MEMFD,
+	AREA_PRIVATE,
+	AREA_SHARED,
+	AREA_READ_ONLY,
+	AREA_BARE,
+	AREA_DELETED, /* a file that has no name any more, longer than the mapping's half */
+	N_AREAS
+};
 
 /** struct scene - them, and what is true of them. */
 struct scene {
@@ -33,13 +42,26 @@ struct scene {
 	int ready;
 };
 
-static int disk_file(void)
+static char file_path[64];
+
+static void remove_file(void)
+{
+	if (file_path[0])
+		unlink(file_path);
+	file_path[0] = 0;
+}
+
+/* A file of @pages on a disk; it is removed at the end, or at once. */
+static int disk_file(unsigned pages, bool deleted)
 {
 	char path[] = "/var/tmp/umem-test-content-XXXXXX", page[PAGE];
 	int fd = (int)T_SYS(mkstemp(path));
 
-	T_SYS(unlink(path));
-	for (unsigned i = 0; i < PAGES; i++) {
+	if (deleted)
+		T_SYS(unlink(path));
+	else
+		strcpy(file_path, path);
+	for (unsigned i = 0; i < pages; i++) {
 		t_fill_page(page, i, 9);
 		T_CHECK(write(fd, page, PAGE) == PAGE);
 	}
@@ -57,7 +79,8 @@ static uint8_t *map(int prot, int flags, int fd)
 
 static void make(struct scene *s)
 {
-	int memfd = (int)T_SYS(memfd_create("content", MFD_CLOEXEC)), file = disk_file();
+	int memfd = (int)T_SYS(memfd_create("content", MFD_CLOEXEC)), file = disk_file(PAGES, false);
+	int deleted = disk_file(PAGES / 2, true);
 	const int rw = PROT_READ | PROT_WRITE;
 
 	T_SYS(ftruncate(memfd, LEN));
@@ -67,8 +90,11 @@ static void make(struct scene *s)
 	s->at[AREA_SHARED] = map(rw, MAP_SHARED, file);
 	s->at[AREA_READ_ONLY] = map(PROT_READ, MAP_SHARED, file);
 	s->at[AREA_BARE] = map(PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	s->at[AREA_DELETED] = map(PROT_READ, MAP_PRIVATE, deleted);
+	memset(s->data[AREA_DELETED], true, PAGES / 2);
 	close(memfd);
 	close(file);
+	close(deleted);
 }
 
 /* Every page gets one of a few fates; the child does it, both know it. */
@@ -184,12 +210,14 @@ static void trial(uint64_t seed)
 	t_end(s.pid);
 	for (enum area a = 0; a < N_AREAS; a++)
 		munmap(s.at[a], LEN);
+	remove_file();
 }
 
 int main(void)
 {
 	uint64_t seed = t_seed();
 
+	atexit(remove_file);
 	for (int i = 0; i < 20; i++)
 		trial(t_rand(&seed));
 	return 0;

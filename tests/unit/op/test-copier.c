@@ -23,8 +23,11 @@ UMEM_DEFINE_CLEANUP(struct umem_image, umem_image_free)
 
 static uint8_t *areas[N_AREAS];
 
-static void make_areas(void)
+/* Return: the descriptor of the object that is cut short. */
+static int make_areas(void)
 {
+	int cut_fd = -1;
+
 	for (enum area a = 0; a < N_AREAS; a++) {
 		int fd = a == AREA_PRIVATE ? -1 : (int)T_SYS(memfd_create("copier", MFD_CLOEXEC));
 
@@ -36,10 +39,11 @@ static void make_areas(void)
 		for (unsigned i = 0; i < PAGES; i++)
 			t_fill_page(areas[a] + i * PAGE, i, a);
 		if (a == AREA_CUT)
-			T_SYS(ftruncate(fd, CUT * PAGE));
-		if (fd >= 0)
+			T_SYS(ftruncate(cut_fd = fd, CUT * PAGE));
+		else if (fd >= 0)
 			close(fd);
 	}
+	return cut_fd;
 }
 
 static void choose(uint64_t *seed, struct umem_pageset *set, bool (*in)[PAGES])
@@ -117,7 +121,7 @@ static void trial(struct umem_target *target, uint64_t *seed, unsigned readers)
 		T_OK(umem_copier_prepare(&copier));
 		T_OK(umem_copier_stage(&copier, &set, &stage));
 		T_CHECK(stage.used_bytes == umem_pageset_bytes(&set));
-		T_OK(umem_copier_unstage(&copier, &stage));
+		T_OK(umem_copier_unstage(&copier, &stage, NULL));
 		T_CHECK(stage.used_bytes == 0 && stage.n_pieces == 0);
 	}
 	T_CHECK(copier.read_bytes == umem_pageset_bytes(&set));
@@ -178,14 +182,57 @@ static void dropped(struct umem_target *target)
 			(i == 0 || i == 3), "page %u", i);
 }
 
+/* Staged twice: the last one counts; what is gone does not; a hole may become readable. */
+static void restaged(struct umem_target *target, int cut_fd)
+{
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset set = { 0 }, gone = { 0 };
+	UMEM_CLEANUP(umem_copier_deinit) struct umem_copier copier = { 0 };
+	UMEM_CLEANUP(umem_stage_deinit) struct umem_stage stage = { 0 };
+	UMEM_CLEANUP(umem_image_freep) struct umem_image *image = NULL;
+	struct umem_image_writer *writer = writer_new();
+	uint64_t at = (uintptr_t)areas[AREA_MEMFD], cut = (uintptr_t)areas[AREA_CUT] + CUT * PAGE;
+	uint8_t got[PAGE], want[PAGE];
+
+	T_OK(umem_copier_init(&copier, target));
+	umem_copier_begin(&copier, writer, 0, false, false);
+	T_OK(umem_pageset_add(&set, at, at + 400 * PAGE));
+	T_OK(umem_pageset_add(&set, cut, cut + PAGE));
+	T_OK(umem_copier_stage(&copier, &set, &stage));
+	T_CHECK(umem_pageset_has(&copier.unreadable, cut));
+	for (unsigned i = 100; i < 200; i++)
+		t_fill_page(areas[AREA_MEMFD] + i * PAGE, i, 77);
+	T_SYS(ftruncate(cut_fd, LEN));
+	umem_pageset_clear(&set);
+	T_OK(umem_pageset_add(&set, at + 100 * PAGE, at + 150 * PAGE));
+	T_OK(umem_pageset_add(&set, cut, cut + PAGE));
+	T_OK(umem_copier_stage(&copier, &set, &stage));
+	T_CHECK(!umem_pageset_has(&copier.unreadable, cut));
+	T_OK(umem_pageset_add(&gone, at + 140 * PAGE, at + 160 * PAGE));
+	T_OK(umem_copier_unstage(&copier, &stage, &gone));
+	T_OK(umem_image_commit(writer, NULL, NULL));
+	T_OK(umem_image_reopen(writer, &image, NULL));
+	umem_image_writer_free(writer);
+	for (unsigned i = 0; i < 400; i++) {
+		int r = umem_image_get(image, 0, at + i * PAGE, got, 1, NULL);
+
+		T_CHECK((r == 0) == (i < 140 || i >= 160), "page %u: %d", i, r);
+		if (r != 0)
+			continue;
+		/* Of pages 160 to 199 only the first copy was taken. */
+		t_fill_page(want, i, i >= 100 && i < 140 ? 77 : AREA_MEMFD);
+		T_CHECK(memcmp(got, want, PAGE) == 0, "page %u", i);
+	}
+	T_OK(umem_image_get(image, 0, cut, got, 1, NULL));
+}
+
 int main(void)
 {
 	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges changed = { 0 };
 	uint64_t seed = t_seed();
 	struct umem_target *target;
+	int cut_fd = make_areas();
 	pid_t pid;
 
-	make_areas();
 	pid = t_fork();
 	if (pid == 0)
 		for (;;)
@@ -200,6 +247,8 @@ int main(void)
 	/* Where no thread can be had, all is done by one. */
 	setenv("UMEM_FAULTS", "fan.no-thread=1", 1);
 	trial(target, &seed, UMEM_FAN_MAX);
+	unsetenv("UMEM_FAULTS");
+	restaged(target, cut_fd);
 	umem_target_free(target);
 	t_end(pid);
 	return 0;
