@@ -41,7 +41,7 @@
 #include "lib/op/watch.h"
 
 /* Give up when a thread does not stop within this time. */
-#define STOP_DEADLINE_NS 2000000000u
+#define STOP_DEADLINE_NS 5000000000u
 
 UMEM_DEFINE_CLEANUP(struct umem_snapshotter, umem_snapshotter_free)
 UMEM_DEFINE_CLEANUP(struct umem_image, umem_image_free)

@@ -55,6 +55,9 @@ struct umem_snapshot_member {
 
 struct umem_snapshotter;
 
+/** UMEM_SNAPSHOT_ATTACH_NS - attaching may take so long, on a machine that is busy. */
+#define UMEM_SNAPSHOT_ATTACH_NS 5000000000u
+
 /** UMEM_SNAPSHOT_HINT - what to do about others who write shared memory. */
 #define UMEM_SNAPSHOT_HINT "--tree takes it along"
 

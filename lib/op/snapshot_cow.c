@@ -41,7 +41,7 @@ static int fetch(struct umem_snapshotter *s, struct umem_snapshot_member *m, int
 	struct umem_note *note)
 {
 	uint64_t stop_ns;
-	int r = umem_target_fetch_sync(m->target, 0, ret_uffd, &stop_ns, note);
+	int r = umem_target_fetch_sync(m->target, UMEM_SNAPSHOT_ATTACH_NS, ret_uffd, &stop_ns, note);
 
 	if (r == 0)
 		s->result.attach_stop_ns = umem_max_u64(s->result.attach_stop_ns, stop_ns);

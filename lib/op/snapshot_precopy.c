@@ -54,6 +54,7 @@ static int prepare_member(struct umem_snapshotter *s, struct umem_snapshot_membe
 {
 	struct umem_attach_options attach = {
 		.size = sizeof(attach),
+		.deadline_ns = UMEM_SNAPSHOT_ATTACH_NS,
 		.feature_override = s->options.feature_override,
 	};
 	struct umem_watch_options watch = {
