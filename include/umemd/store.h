@@ -215,8 +215,8 @@ enum umem_image_codec {
  * @n_threads: threads that compress; 0 means as many as processors, at most 4;
  *	negative: none, put() compresses itself.
  * @buffer_bytes: memory for what is on its way to the disk; 0 means 16 MiB.
- * @dedup_bytes: memory for finding duplicates; 0 means 128 MiB at most, UINT64_MAX
- *	does not look for any.
+ * @dedup_bytes: memory for finding duplicates, in this image and wherever they are in
+ *	the parent; 0 means 128 MiB at most, UINT64_MAX does not look for any.
  * @parent: an image whose pages this one may refer to; it must stay open until
  *	the writer is freed. NULL for none. It must have been opened by a path, or
  *	@parent_name tells where it is.

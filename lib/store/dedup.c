@@ -8,7 +8,7 @@
 #include "lib/base/attr.h"
 
 #define FIRST_SLOTS 1024u
-#define WINDOW      8u
+#define WINDOW      16u
 
 /** struct umem_dedup_slot - a page; @number is one more than its number, 0: free. */
 struct umem_dedup_slot {

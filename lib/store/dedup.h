@@ -4,7 +4,7 @@
  *
  * Theory of operation
  *
- * Open addressing by the secret lane of the page hash, with a window of 8 slots. The
+ * Open addressing by the secret lane of the page hash, with a window of 16 slots. The
  * table doubles until it has the size it may have; from then on a new page takes the
  * place of another one of its window, so what was stored long ago may be stored once
  * more. Nothing else is lost by it. One owner, no locks, no system call.

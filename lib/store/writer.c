@@ -31,6 +31,17 @@ int umem_writer_fail(struct umem_image_writer *w, int err, const char *what)
 	return w->err;
 }
 
+int umem_writer_fail_writing(struct umem_image_writer *w, int err)
+{
+	if (w->err == 0) {
+		w->err = err;
+		umem_note_set(&w->note, err, 0, "%s: writing, at byte %llu: %s%s", w->path,
+			(unsigned long long)umem_sink_failed_at(w->sink), strerror(-err),
+			err == -ENOSPC ? "; make room, or write elsewhere" : "");
+	}
+	return w->err;
+}
+
 int umem_writer_check(struct umem_image_writer *w)
 {
 	return w->committed ? -EINVAL : w->err;
@@ -99,6 +110,19 @@ static bool is_ancestor(const struct umem_image *parent, const char *path)
 	return false;
 }
 
+/* A parent takes a third of the memory: its table has smaller entries. */
+static int init_dedup(struct umem_image_writer *w, uint64_t max_bytes)
+{
+	if (max_bytes == UINT64_MAX)
+		return 0;
+	if (!w->parent) {
+		umem_dedup_init(&w->dedup, max_bytes);
+		return 0;
+	}
+	umem_dedup_init(&w->dedup, max_bytes / 3 * 2);
+	return umem_kin_new(w->parent, max_bytes / 3, &w->kin);
+}
+
 static int open_sink(struct umem_image_writer *w, const struct umem_image_create_options *options,
 	struct umem_note *note)
 {
@@ -152,9 +176,9 @@ int umem_image_create(const char *path, const struct umem_image_create_options *
 	r = umem_pagehash_draw(&w->key);
 	if (r < 0)
 		return umem_note_set(note, r, 0, "%s: no random numbers", path);
-	if (options->dedup_bytes != UINT64_MAX)
-		umem_dedup_init(&w->dedup,
-			options->dedup_bytes ? options->dedup_bytes : DEDUP_BYTES);
+	r = init_dedup(w, options->dedup_bytes ? options->dedup_bytes : DEDUP_BYTES);
+	if (r < 0)
+		return r;
 	r = umem_describe(NULL, 0, NULL, &w->description);
 	if (r < 0)
 		return r;
@@ -175,6 +199,7 @@ struct umem_image_writer *umem_image_writer_free(struct umem_image_writer *w)
 		umem_runs_deinit(&w->spaces[i].runs);
 	free(w->spaces);
 	umem_parts_deinit(&w->description);
+	umem_kin_free(w->kin);
 	umem_dedup_deinit(&w->dedup);
 	free(w->hashes);
 	free(w->parent_name);

@@ -22,6 +22,7 @@
 #include <stdbool.h>
 
 #include "lib/store/dedup.h"
+#include "lib/store/kin.h"
 #include "lib/store/outfile.h"
 #include "lib/store/pagehash.h"
 #include "lib/store/parts.h"
@@ -43,7 +44,7 @@ struct umem_writer_space {
  * @key: of the hashes of this image.
  * @hashes: first lane of every stored page, by number; @hashes_room is its length.
  * @next: number of the next stored page.
- * @dedup: numbers by content.
+ * @dedup: numbers by content. @kin: the same of the parent, NULL: not wanted.
  * @description: INFO and PROC.
  * @n_superseded: see above. @n_superseded_ever: all of them.
  * @n_kept, @next_kept: pages in frames at the last cleaning, and @next then.
@@ -67,6 +68,7 @@ struct umem_image_writer {
 	uint64_t hashes_room;
 	uint64_t next;
 	struct umem_dedup dedup;
+	struct umem_kin *kin;
 	struct umem_parts description;
 	uint64_t n_superseded;
 	uint64_t n_superseded_ever;
@@ -82,6 +84,9 @@ struct umem_image_writer {
 
 /** umem_writer_fail - remember an error and what it was about. Return: the first one. */
 int umem_writer_fail(struct umem_image_writer *w, int err, const char *what);
+
+/** umem_writer_fail_writing - the same, of an error of the sink. */
+int umem_writer_fail_writing(struct umem_image_writer *w, int err);
 
 /** umem_writer_check - the writer is fine; sink errors are noted. Return: 0 or its error. */
 int umem_writer_check(struct umem_image_writer *w);

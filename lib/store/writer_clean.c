@@ -335,7 +335,7 @@ int umem_writer_clean(struct umem_image_writer *w, uint64_t max_dead_pages)
 		r = sweep(&c);
 	}
 	w->n_superseded = 0;
-	return r < 0 ? umem_writer_fail(w, r, "cleaning") : 0;
+	return r < 0 ? umem_writer_fail_writing(w, r) : 0;
 }
 
 /* Pages in frames, and on their way there. */

@@ -157,7 +157,7 @@ int umem_image_commit(struct umem_image_writer *w, struct umem_image_totals *ret
 	if (r == 0) {
 		r = write_rest(w);
 		if (r < 0)
-			r = umem_writer_fail(w, r, "writing");
+			r = umem_writer_fail_writing(w, r);
 	}
 	if (r == 0)
 		r = umem_outfile_commit(&w->file, &w->note);

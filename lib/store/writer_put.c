@@ -114,29 +114,32 @@ static int note_hash(struct umem_image_writer *w, uint64_t number, uint64_t lane
 	return 0;
 }
 
-/* The number of a page with this content, stored now or before. */
-static int store_page(struct umem_image_writer *w, const unsigned char *page,
-	uint64_t *ret_number)
+/* Where this content is, in this image or in the parent; stored when it is nowhere. */
+static int place_page(struct put *put, uint64_t addr, const unsigned char *page)
 {
+	struct umem_image_writer *w = put->w;
 	struct umem_pagehash2 hash = umem_pagehash_both(&w->key, page);
+	uint64_t number, there;
+	uint32_t space;
 	int r;
 
-	if (umem_dedup_find(&w->dedup, &hash, ret_number))
-		return 0;
+	if (umem_dedup_find(&w->dedup, &hash, &number))
+		return add_page(put, addr, UMEM_RUN_DATA, 0, number);
+	if (w->kin && umem_kin_find(w->kin, page, w->next, &space, &there))
+		return add_page(put, addr, UMEM_RUN_PARENT, space, there);
 	r = note_hash(w, w->next, hash.lane[0]);
 	if (r < 0)
 		return r;
 	r = umem_sink_page(w->sink, w->next, page);
 	if (r < 0)
-		return umem_writer_fail(w, r, "writing");
+		return umem_writer_fail_writing(w, r);
 	umem_dedup_add(&w->dedup, &hash, w->next);
-	*ret_number = w->next++;
-	return 0;
+	return add_page(put, addr, UMEM_RUN_DATA, 0, w->next++);
 }
 
 static int put_page(struct put *put, uint64_t addr, const unsigned char *page)
 {
-	uint64_t word, number;
+	uint64_t word;
 	int r;
 
 	if (is_fill(page, &word))
@@ -150,8 +153,7 @@ static int put_page(struct put *put, uint64_t addr, const unsigned char *page)
 		if (r == UMEM_PEEK_SAME)
 			return add_page(put, addr, UMEM_RUN_PARENT, parent, addr);
 	}
-	r = store_page(put->w, page, &number);
-	return r < 0 ? r : add_page(put, addr, UMEM_RUN_DATA, 0, number);
+	return place_page(put, addr, page);
 }
 
 static int put_pages(struct umem_image_writer *w, uint32_t space, uint64_t addr,

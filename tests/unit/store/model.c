@@ -59,6 +59,10 @@ static uint64_t some_content(const struct model *model, const struct model *pare
 		content = model->page[space][i];
 		break;
 	case 3:
+		/* Memory that moved. */
+		if (parent)
+			content = parent->page[(space + 1) % MODEL_SPACES][(i + 50) % MODEL_PAGES];
+		break;
 	case 4:
 		if (parent)
 			content = parent->page[space][i];

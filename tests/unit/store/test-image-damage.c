@@ -241,6 +241,54 @@ static void forge(const struct sample *sample, uint64_t *rng, unsigned rounds)
 	free(bytes);
 }
 
+/** struct told - damages that verify told of. */
+struct told {
+	unsigned n;
+	uint64_t offsets[4];
+	uint64_t done;
+};
+
+static void tell(void *user, const char *path, uint64_t offset, const char *text)
+{
+	struct told *told = user;
+
+	T_CHECK(told->n < 4 && strstr(text, "checksum") && strstr(path, "file"));
+	told->offsets[told->n++] = offset;
+}
+
+static int progress(void *user, uint64_t done, uint64_t total)
+{
+	struct told *told = user;
+
+	T_CHECK(done >= told->done && done <= total);
+	told->done = done;
+	return 0;
+}
+
+/* With somebody to tell, all damages are found, and all of the file is read. */
+static void tell_all(const struct sample *sample)
+{
+	struct told told = { 0 };
+	struct umem_image_verify_options options = { .size = sizeof(options), .damage = tell,
+		.progress = progress, .user = &told, .without_parents = true };
+	struct umem_note note = { 0 };
+	struct umem_image *image;
+	size_t second = 4096 + 8192;
+
+	T_OK(umem_image_open_fd(sample->fd, t_tree_path("file"), NULL, &image, NULL));
+	put_byte(sample, 4096, sample->bytes[4096] ^ 1);
+	put_byte(sample, second, sample->bytes[second] ^ 1);
+	T_CHECK(umem_image_verify(image, &options, &note) == -EBADMSG);
+	T_CHECK(told.n == 2 && told.offsets[0] == 4096 && told.offsets[1] == second);
+	T_CHECK(told.done == sample->len, "%llu", (unsigned long long)told.done);
+	T_CHECK(strstr(note.text, "at byte 4096"), "%s", note.text);
+	put_byte(sample, 4096, sample->bytes[4096]);
+	put_byte(sample, second, sample->bytes[second]);
+	told = (struct told){ 0 };
+	T_OK(umem_image_verify(image, &options, NULL));
+	umem_image_free(image);
+}
+
 static void all_of(struct sample *sample, uint64_t *rng)
 {
 	printf("%zu bytes\n", sample->len);
@@ -261,6 +309,7 @@ int main(void)
 	all_of(&sample, &rng);
 	make(&sample, UMEM_IMAGE_CODEC_NONE, NULL);
 	T_SYS(rename(t_tree_path("sample"), t_tree_path("parent")));
+	tell_all(&sample);
 	all_of(&sample, &rng);
 	T_OK(umem_image_open(t_tree_path("parent"), NULL, &parent, NULL));
 	make(&sample, UMEM_IMAGE_CODEC_ZSTD, parent);

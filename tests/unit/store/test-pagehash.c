@@ -151,7 +151,7 @@ static void table(void **state)
 		}
 		printf("%llu of %llu found\n", (unsigned long long)found, (unsigned long long)n);
 		if (!small)
-			assert_true(found > n - n / 100);
+			assert_true(found > n - n / 500);
 		assert_true(found > 1000);
 		T_OK(umem_dedup_keep(&dedup, is_even, NULL));
 		for (uint64_t i = 0; i < n; i++) {
