@@ -41,7 +41,6 @@ void umem_freeze_interrupt(struct umem_freeze *f)
  */
 static int stands(struct umem_freeze *f, struct umem_freeze_slot *slot, int status)
 {
-	struct umem_inject_regs regs;
 	int event = status >> 8;
 
 	/* The memory that the caller meant has been replaced. */
@@ -49,19 +48,19 @@ static int stands(struct umem_freeze *f, struct umem_freeze_slot *slot, int stat
 		return UMEM_GONE;
 	slot->state = UMEM_FREEZE_STOPPED;
 	slot->deliver = event == 0 ? (uint8_t)(status & 0x7f) : 0;
-	if (umem_inject_regs_read(slot->tid, &regs) == 0 && umem_inject_regs_rewait(&regs))
-		umem_inject_regs_write(slot->tid, &regs);
+	umem_inject_mend(slot->tid);
 	return 0;
 }
 
 /*
  * Wait for one thread, or have a look at it. The stop is not consumed (WNOWAIT):
  * the kernel gives a signal that was about to be taken to the thread when we die,
- * but only as long as nobody has waited for it.
+ * but only as long as nobody has waited for it. A tracer is told of stops whatever
+ * it asks for, so one that is known is told again.
  */
 static int look(struct umem_freeze *f, struct umem_freeze_slot *slot, int how)
 {
-	int kinds = slot->state == UMEM_FREEZE_STOPPED ? WEXITED : WEXITED | WSTOPPED;
+	const int kinds = WEXITED | WSTOPPED;
 	bool leader = slot->tid == f->targets[slot->process].who.pid;
 	siginfo_t info = { .si_pid = 0 };
 
@@ -74,6 +73,8 @@ static int look(struct umem_freeze *f, struct umem_freeze_slot *slot, int how)
 	if (info.si_pid == 0)
 		return 0;
 	if (info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED) {
+		if (slot->state == UMEM_FREEZE_STOPPED)
+			return 0;
 		f->failed = slot->process;
 		return stands(f, slot, info.si_status);
 	}
@@ -167,6 +168,23 @@ int umem_freeze_collect(struct umem_freeze *f)
 			return note_late(f, slot);
 	}
 	return 0;
+}
+
+/* The leader's end is told last; by this its parent hears of it. */
+void umem_freeze_reap(struct umem_freeze *f)
+{
+	for (size_t i = f->n_slots; i-- > 0;) {
+		struct umem_freeze_slot *slot = &f->slots[i];
+		siginfo_t info = { .si_pid = 0 };
+
+		if (slot->state != UMEM_FREEZE_STOPPED ||
+			waitid(P_PID, (id_t)slot->tid, &info,
+				WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 ||
+			info.si_pid == 0 || info.si_code == CLD_TRAPPED)
+			continue;
+		waitid(P_PID, (id_t)slot->tid, &info, WEXITED | WNOHANG | __WALL);
+		slot->state = UMEM_FREEZE_NONE;
+	}
 }
 
 void umem_freeze_release(struct umem_freeze *f)

@@ -184,6 +184,9 @@ void umem_freeze_interrupt(struct umem_freeze *f);
  */
 int umem_freeze_collect(struct umem_freeze *f);
 
+/** umem_freeze_reap - take note of threads that were killed while they stood. */
+void umem_freeze_reap(struct umem_freeze *f);
+
 /** umem_freeze_release - let all that stand go. */
 void umem_freeze_release(struct umem_freeze *f);
 

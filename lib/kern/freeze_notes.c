@@ -60,7 +60,10 @@ static struct timeval time_of(uint64_t ticks)
 		.tv_usec = (suseconds_t)(ticks % TICKS_PER_S * (1000000 / TICKS_PER_S)) };
 }
 
-/* Signals that wait for this thread alone, as a core has them. */
+/*
+ * Signals that wait for this thread alone, as a core has them; but for those that the
+ * kernel had no memory to take a record of.
+ */
 static uint64_t pending(int tid)
 {
 	siginfo_t infos[PEEK_SIGNALS];

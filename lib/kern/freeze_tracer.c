@@ -20,7 +20,10 @@
 /* How often a wait looks beyond what it waits for. */
 #define TICK_US 1000
 
-static void on_tick(int signo)
+/* How often to look for ends of targets while they stand. */
+#define LOOK_NS 50000000
+
+static void on_signal(int signo)
 {
 }
 
@@ -31,15 +34,25 @@ static void tick(long us)
 	setitimer(ITIMER_REAL, &timer, NULL);
 }
 
+static void let_child_signal(bool on)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(on ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL);
+}
+
 /* A process of its own: what ends the caller's group or terminal does not end it in mid-stop. */
 static void set_up(void)
 {
-	struct sigaction action = { .sa_handler = on_tick };
+	struct sigaction action = { .sa_handler = on_signal };
 	sigset_t set;
 
 	setsid();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigaction(SIGALRM, &action, NULL);
+	sigaction(SIGCHLD, &action, NULL);
 	sigfillset(&set);
 	sigdelset(&set, SIGALRM);
 	sigprocmask(SIG_SETMASK, &set, NULL);
@@ -147,14 +160,24 @@ static void answer(struct umem_freeze *f)
 	syscall(SYS_futex, &f->answer, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
 }
 
+/*
+ * The next request. A target that is killed meanwhile must not wait for us until its
+ * parent hears of it, so ends are taken note of: SIGCHLD ends the wait, or the time
+ * limit if it came just before.
+ */
 static uint32_t next_request(struct umem_freeze *f)
 {
+	const struct timespec limit = { 0, LOOK_NS };
 	uint32_t request;
 
+	let_child_signal(true);
 	while ((request = atomic_exchange(&f->request, UMEM_FREEZE_REQUEST_NONE)) ==
-		UMEM_FREEZE_REQUEST_NONE)
-		syscall(SYS_futex, &f->request, FUTEX_WAIT, UMEM_FREEZE_REQUEST_NONE, NULL, NULL,
-			0);
+		UMEM_FREEZE_REQUEST_NONE) {
+		if (syscall(SYS_futex, &f->request, FUTEX_WAIT, UMEM_FREEZE_REQUEST_NONE, &limit,
+			    NULL, 0) < 0 && errno != EAGAIN)
+			umem_freeze_reap(f);
+	}
+	let_child_signal(false);
 	return request;
 }
 

@@ -158,6 +158,10 @@ bool umem_inject_regs_rewait(struct umem_inject_regs *regs)
 	return false;
 }
 
+void umem_inject_mend(int tid)
+{
+}
+
 /* Waits that answer EINTR to any disturbance, which is not mended here. */
 bool umem_inject_call_restarts_late(long nr, const uint64_t args[6])
 {

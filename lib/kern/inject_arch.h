@@ -79,6 +79,11 @@ bool umem_inject_regs_user(const struct umem_inject_regs *regs);
 bool umem_inject_regs_rewait(struct umem_inject_regs *regs);
 
 /**
+ * umem_inject_mend - umem_inject_regs_rewait() for a thread, also in 32-bit code.
+ */
+void umem_inject_mend(int tid);
+
+/**
  * umem_inject_call_restarts_late - would a thread waiting in call @nr with
  * @args notice that it was stopped, by a timeout that starts anew or an EINTR?
  */

@@ -89,11 +89,9 @@ static void close_others(const struct umem_fork_job *job)
 static void note_thread(struct keeper *k)
 {
 	struct umem_fork_job *job = k->job;
-	struct umem_inject_regs regs;
 	size_t used;
 
-	if (umem_inject_regs_read(k->parent.tid, &regs) == 0 && umem_inject_regs_rewait(&regs))
-		umem_inject_regs_write(k->parent.tid, &regs);
+	umem_inject_mend(k->parent.tid);
 	job->has_thread = umem_freeze_notes(job->inject.pid, k->parent.tid, 0, job->payloads,
 		sizeof(job->payloads), job->notes, &job->thread, &used) == 0;
 }
@@ -236,14 +234,17 @@ static void end_child(struct keeper *k)
 	k->child_lives = false;
 }
 
-/* Its end is told to its tracer alone: nobody else can be told before we took note. */
+/*
+ * Its end is told to its tracer alone: nobody else can be told before we took note.
+ * Its stops are told, too.
+ */
 static void see_child(struct keeper *k)
 {
 	siginfo_t info = { .si_pid = 0 };
 
 	if (k->child_lives && waitid(P_PID, (id_t)k->child.tid, &info,
 				      WEXITED | WNOHANG | __WALL) == 0 &&
-		info.si_pid != 0)
+		info.si_pid != 0 && info.si_code != CLD_TRAPPED)
 		k->child_lives = false;
 }
 

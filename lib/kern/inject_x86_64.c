@@ -27,6 +27,11 @@
 /* The trap flag: a program that steps itself must not step our call. */
 #define FLAG_TRAP 0x100u
 
+/* Words of the registers of 32-bit code (struct user_regs_struct32 of the kernel). */
+#define REGS_32_BYTES   68
+#define REG_32_EAX      6
+#define REG_32_ORIG_EAX 11
+
 /* IORING_ENTER_EXT_ARG: the fifth argument may hold a timeout. */
 #define ENTER_EXT_ARG 8u
 
@@ -154,6 +159,45 @@ bool umem_inject_regs_rewait(struct umem_inject_regs *regs)
 		return false;
 	r->rax = (unsigned long)-ERESTARTNOHAND;
 	return true;
+}
+
+/* The same calls for 32-bit code, by the numbers of asm/unistd_32.h. */
+static bool says_eintr_32(uint32_t nr)
+{
+	static const uint16_t numbers[] = {
+		3 /* read */, 4 /* write */, 102 /* socketcall */, 117 /* ipc */, 145 /* readv */,
+		146 /* writev */, 177 /* rt_sigtimedwait */, 187 /* sendfile */,
+		239 /* sendfile64 */, 247 /* io_getevents */, 256 /* epoll_wait */,
+		313 /* splice */, 319 /* epoll_pwait */, 337 /* recvmmsg */, 345 /* sendmmsg */,
+		362 /* connect */, 364 /* accept4 */, 369 /* sendto */, 370 /* sendmsg */,
+		371 /* recvfrom */, 372 /* recvmsg */, 417 /* recvmmsg_time64 */,
+		420 /* semtimedop_time64 */, 421 /* rt_sigtimedwait_time64 */,
+		426 /* io_uring_enter */, 441 /* epoll_pwait2 */,
+	};
+
+	for (size_t i = 0; i < UMEM_ARRAY_LEN(numbers); i++) {
+		if (nr == numbers[i])
+			return true;
+	}
+	return false;
+}
+
+void umem_inject_mend(int tid)
+{
+	union {
+		struct umem_inject_regs whole;
+		uint32_t half[sizeof(struct umem_inject_regs) / 4];
+	} regs;
+	struct iovec iov = { &regs, REGS_32_BYTES };
+	int r = umem_inject_regs_read(tid, &regs.whole);
+
+	if (r == 0 && umem_inject_regs_rewait(&regs.whole))
+		umem_inject_regs_write(tid, &regs.whole);
+	if (r != -ENOTSUP || regs.half[REG_32_EAX] != (uint32_t)-EINTR ||
+		!says_eintr_32(regs.half[REG_32_ORIG_EAX]))
+		return;
+	regs.half[REG_32_EAX] = (uint32_t)-ERESTARTNOHAND;
+	ptrace(PTRACE_SETREGSET, tid, NT_PRSTATUS, &iov);
 }
 
 bool umem_inject_call_restarts_late(long nr, const uint64_t args[6])

@@ -91,7 +91,7 @@ static void run_kind(const struct kind *kind, uint64_t *seed)
 			begin_ns = t_now_ns();
 			kill_caller(caller);
 		} else {
-			T_UNTIL(5, held->ready || held->error[0]);
+			T_UNTIL(20, held->ready || held->error[0]);
 			T_CHECK(held->error[0] == '\0', "%s", held->error);
 			tracer = tracer_of_any(pid);
 			T_CHECK(tracer > 0 && tracer != caller);
@@ -164,7 +164,7 @@ static void signals_survive(uint64_t *seed)
 		struct board *held = board_new();
 		pid_t caller = hold(pid, held);
 
-		T_UNTIL(5, held->ready || held->error[0]);
+		T_UNTIL(20, held->ready || held->error[0]);
 		T_CHECK(held->error[0] == '\0', "%s", held->error);
 		usleep((useconds_t)t_below(seed, 500));
 		kill_caller(caller);
