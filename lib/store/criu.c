@@ -68,7 +68,7 @@ static void id_text(const struct umem_image *image, char ret_text[ID_TEXT_BYTES 
 
 	for (size_t i = 0; i < sizeof(id->bytes); i++)
 		sprintf(ret_text + 2 * i, "%02x", id->bytes[i]);
-	strcpy(ret_text + 2 * sizeof(id->bytes), "\n");
+	memcpy(ret_text + 2 * sizeof(id->bytes), "\n", 2);
 }
 
 static int dump_id(struct umem_criu_dump *dump)
@@ -144,7 +144,7 @@ static int find_processes(struct umem_criu_dump *dump)
 	if (n == 0)
 		return umem_note_set(job->note, -ESRCH, 0,
 			"the image %s does not tell of a process", umem_image_path(job->image));
-	dump->processes = calloc(n, sizeof(*dump->processes));
+	dump->processes = calloc(n, sizeof(void *));
 	dump->pids = calloc(n, sizeof(*dump->pids));
 	if (!dump->processes || !dump->pids)
 		return -ENOMEM;
@@ -153,7 +153,7 @@ static int find_processes(struct umem_criu_dump *dump)
 		dump->pids[i] = v[i].pid;
 	}
 	dump->n_processes = n;
-	qsort(dump->processes, n, sizeof(*dump->processes), compare_starts);
+	qsort(dump->processes, n, sizeof(void *), compare_starts);
 	qsort(dump->pids, n, sizeof(*dump->pids), compare_pids);
 	for (size_t i = 0; i < n; i++) {
 		/* Two of one id would have one file. */

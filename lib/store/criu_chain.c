@@ -130,7 +130,7 @@ static int open_level(struct umem_criu_pages *pages, size_t level, struct umem_n
 {
 	UMEM_FREE char *bytes = NULL;
 	char name[40];
-	struct stat st;
+	struct stat st = { 0 };
 	size_t len;
 	int r = read_file(pages->chain, level, pages->name, &bytes, &len, note);
 

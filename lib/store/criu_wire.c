@@ -75,7 +75,7 @@ int umem_criu_put_mm(struct umem_bytes *to, const struct umem_criu_mm *mm)
 {
 	Umem__CriuMm message = UMEM__CRIU_MM__INIT;
 	UMEM_FREE Umem__CriuVma *v = calloc(mm->n_vmas + 1, sizeof(*v));
-	UMEM_FREE Umem__CriuVma **p = calloc(mm->n_vmas + 1, sizeof(*p));
+	UMEM_FREE Umem__CriuVma **p = calloc(mm->n_vmas + 1, sizeof(void *));
 
 	if (!v || !p)
 		return -ENOMEM;

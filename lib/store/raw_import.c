@@ -119,7 +119,7 @@ static int put_extent(struct umem_import *job, int fd, const struct umem_image_e
 static int describe(struct umem_import *job)
 {
 	size_t n = job->options.n_extents;
-	UMEM_FREE struct umem_image_region *regions = calloc(n, sizeof(*regions));
+	UMEM_FREE struct umem_image_region *regions = calloc(n + 1, sizeof(*regions));
 	const struct umem_image_info info = { .method = "import", .complete = true };
 	struct umem_image_process process = { .pid = job->options.extents[0].pid,
 		.regions = regions, .n_regions = n };
