@@ -20,6 +20,8 @@ static enum m_state random_state(uint64_t *rng, enum m_kind kind)
 
 	if (kind == M_KERNEL)
 		return M_UNKNOWN;
+	if (kind == M_ANON && t_below(rng, 20) == 0)
+		return M_UNKNOWN;
 	if (n < 4)
 		return M_DATA;
 	if (n < 5)

@@ -97,9 +97,18 @@ void m_write(const struct m_memory *memory, const struct m_memory *before, const
 void m_tell(const struct m_memory *memory, const char *prefix);
 
 /**
- * m_compare - fail where an image says something else.
- * @kinds: mappings of files must be known as such; else their bytes must be there.
+ * enum m_view - what an image can be expected to say.
+ * @M_VIEW_IMAGE: all of it.
+ * @M_VIEW_CRIU: what came by CRIU's images: where nothing was known are zeros.
+ * @M_VIEW_RAW: what came by a raw file: bytes, of files too; no mappings of the kernel.
  */
-void m_compare(const struct m_memory *memory, struct umem_image *image, bool kinds);
+enum m_view {
+	M_VIEW_IMAGE,
+	M_VIEW_CRIU,
+	M_VIEW_RAW,
+};
+
+/** m_compare - fail where an image says something else. */
+void m_compare(const struct m_memory *memory, struct umem_image *image, enum m_view view);
 
 #endif

@@ -33,14 +33,19 @@ class Memory:
             self.processes = json.load(file)["processes"]
 
     def pages(self, process):
-        """(region, address, offset in the raw file, state, bytes)"""
+        """(region, address, offset in the raw file, state, bytes); None: not in that"""
         with open(f"{self.generation}-{process['pid']}.bin", "rb") as file:
             at = 0
             for region in process["regions"]:
+                in_raw = not of_kernel(region)
                 for i in range(region["pages"]):
-                    yield (region, region["start"] + i * PAGE, at, region["states"][i],
-                           file.read(PAGE))
-                    at += PAGE
+                    yield (region, region["start"] + i * PAGE, at if in_raw else None,
+                           region["states"][i], file.read(PAGE))
+                    at += PAGE if in_raw else 0
+
+
+def of_kernel(region):
+    return region["kind"] == "special"
 
 
 def of_file(region):
@@ -64,7 +69,7 @@ def check_core_page(core, embed, region, addr, state, content):
         check(region["offset"] or addr != region["start"], "no ELF header at", hex(addr))
     else:
         # what was never written, in memory that no file has
-        check(state == "Z" and set(region["states"]) == {"Z"} and not region["path"],
+        check(state == "Z" and set(region["states"]) <= {"Z", "U"} and not region["path"],
               hex(addr), state, "is not there")
 
 
@@ -119,6 +124,8 @@ def check_extents(process, name):
         have = [tuple(int(word) for word in line.split()) for line in file]
     at, want = 0, []
     for region in process["regions"]:
+        if of_kernel(region):
+            continue
         length = region["pages"] * PAGE
         want.append((process["pid"], region["start"], region["start"] + length, at))
         at += length
@@ -129,6 +136,8 @@ def check_raw(memory, process, name):
     content, data = read_raw(name)
     n = 0
     for _, addr, at, state, page in memory.pages(process):
+        if at is None:
+            continue
         check(content[at:at + PAGE] == page, hex(addr), state, "differs")
         check((at in data) == (state in "DWF"), hex(addr), state, "hole or not")
         n += 1
@@ -145,6 +154,8 @@ def check_diff(memory, before, process, then, name):
         merged[at:at + PAGE] = content[at:at + PAGE]
     old = {addr: (state, page) for _, addr, _, state, page in before.pages(then)}
     for _, addr, at, state, page in memory.pages(process):
+        if at is None:
+            continue
         check(merged[at:at + PAGE] == page, hex(addr), state, "differs")
         if old[addr] == (state, page) and state in "ZFU":
             check(at not in data, hex(addr), "did not change")

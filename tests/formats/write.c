@@ -229,8 +229,9 @@ static int keep_what(void *user, const struct umem_image_run *run)
 	return 0;
 }
 
+/* What the image says of a page has to be what it is, as far as the view goes. */
 static void compare_page(const struct m_memory *memory, struct umem_image *image,
-	unsigned space, const struct m_region *region, uint64_t page, bool of_kinds)
+	unsigned space, const struct m_region *region, uint64_t page, enum m_view view)
 {
 	const struct m_process *process = &memory->processes[space];
 	uint64_t addr = region->start + page * M_PAGE;
@@ -240,9 +241,14 @@ static void compare_page(const struct m_memory *memory, struct umem_image *image
 	struct umem_note note = { 0 };
 
 	T_OK(umem_image_each(image, space, addr, addr + M_PAGE, keep_what, &what));
-	if (of_kinds && (state == M_FILE || state == M_UNKNOWN)) {
-		T_CHECK(what == (state == M_FILE ? UMEM_IMAGE_FILE : UMEM_IMAGE_NONE),
-			"page %#llx is %s", (unsigned long long)addr, umem_image_page_name(what));
+	if (view != M_VIEW_RAW && state == M_FILE) {
+		T_CHECK(what == UMEM_IMAGE_FILE, "page %#llx is %s", (unsigned long long)addr,
+			umem_image_page_name(what));
+		return;
+	}
+	if (state == M_UNKNOWN && (view == M_VIEW_IMAGE || region->kind == M_KERNEL)) {
+		T_CHECK(what == UMEM_IMAGE_NONE, "page %#llx is %s", (unsigned long long)addr,
+			umem_image_page_name(what));
 		return;
 	}
 	m_content(memory, process, region, page, want);
@@ -253,7 +259,14 @@ static void compare_page(const struct m_memory *memory, struct umem_image *image
 		(unsigned long long)addr, umem_image_page_name(what));
 }
 
-void m_compare(const struct m_memory *memory, struct umem_image *image, bool of_kinds)
+static void compare_region(const struct m_region *region, const struct umem_image_region *have)
+{
+	T_CHECK(have->start == region->start &&
+		have->end == region->start + region->n_pages * M_PAGE &&
+		have->vma_flags == region->flags && have->file_backed == of_file(region));
+}
+
+void m_compare(const struct m_memory *memory, struct umem_image *image, enum m_view view)
 {
 	size_t n;
 	const struct umem_image_process *v = umem_image_processes(image, &n);
@@ -261,19 +274,17 @@ void m_compare(const struct m_memory *memory, struct umem_image *image, bool of_
 	for (unsigned i = 0; i < memory->n_processes; i++) {
 		const struct m_process *process = &memory->processes[i];
 
+		T_CHECK(n == memory->n_processes && v[i].pid == process->pid);
+		T_CHECK(view == M_VIEW_RAW || v[i].n_regions == process->n_regions);
 		for (unsigned k = 0; k < process->n_regions; k++) {
 			const struct m_region *region = &process->regions[k];
 
-			for (uint64_t page = 0; page < region->n_pages; page++)
-				compare_page(memory, image, i, region, page, of_kinds);
-			if (!of_kinds)
+			if (view == M_VIEW_RAW && region->kind == M_KERNEL)
 				continue;
-			T_CHECK(n == memory->n_processes && v[i].pid == process->pid);
-			T_CHECK(v[i].n_regions == process->n_regions);
-			T_CHECK(v[i].regions[k].start == region->start &&
-				v[i].regions[k].end == region->start + region->n_pages * M_PAGE &&
-				v[i].regions[k].vma_flags == region->flags &&
-				v[i].regions[k].file_backed == of_file(region));
+			if (view != M_VIEW_RAW)
+				compare_region(region, &v[i].regions[k]);
+			for (uint64_t page = 0; page < region->n_pages; page++)
+				compare_page(memory, image, i, region, page, view);
 		}
 	}
 }
