@@ -47,7 +47,7 @@ static const struct the_case cases[] = {
 	{ "file-3", { 3, SC_FILE, 509, 0, 1, 0 }, 8, COMPLETE, false },
 	{ "thp-2", { 2, SC_THP, 2048, 0, 1, 0 }, 10, COMPLETE, false },
 	{ "alias-3", { 3, SC_ALIAS, 251, 0, 1, 0 }, 10, COMPLETE, false },
-	{ "calm-5", { 5, SC_MIXED, 256, SC_CALM, 1, 1 }, 15, COMPLETE, false },
+	{ "calm-5", { 5, SC_MIXED, 256, SC_CALM, 1, 1 }, 15, LANES, false },
 	{ "wild-4", { 4, SC_ANON, 509, SC_WILD, 1, 2 }, 15, LANES, false },
 	{ "wild-6", { 6, SC_MIXED, 251, SC_CALM | SC_WILD, 1, 3 }, 15, LANES, false },
 	/* Two processes, each with lanes of its own, in one image. */
