@@ -163,6 +163,36 @@ static void places(void)
 	T_CHECK(strcmp(text, "old") != 0);
 }
 
+/*
+ * Content that is the parent's, of a mapping that is not: CRIU would look for it where
+ * the parent's images do not have it, so it is stored.
+ */
+static void other_mapping(void)
+{
+	static const struct scene v[] = {
+		{ .generation = 1, .parent = "plain.umem", .moved = true },
+		{ .generation = 1, .parent = "plain.umem", .private = true },
+	};
+
+	s_make(&(struct scene){ 0 }, "plain.umem");
+	s_export("plain.umem", "criu", "p", NULL, 0, NULL);
+	for (size_t i = 0; i < UMEM_ARRAY_LEN(v); i++) {
+		struct umem_image *image;
+		uint8_t page[S_PAGE];
+
+		s_make(&v[i], "child.umem");
+		s_export("child.umem", "criu", i ? "c1" : "c0",
+			&(options_t){ .parent_path = "p" }, 0, NULL);
+		s_import("criu", i ? "c1" : "c0", NULL, 0, NULL);
+		T_OK(umem_image_open("back.umem", NULL, &image, NULL));
+		for (uint64_t k = 0; k < 4; k++) {
+			T_OK(umem_image_get(image, 0, S_SEGMENT + k * S_PAGE, page, 1, NULL));
+			T_CHECK(s_is_page(page, 800 + k, 0));
+		}
+		umem_image_free(image);
+	}
+}
+
 /* Differences, and references to a parent that is not the one. */
 static void parents(void)
 {
@@ -198,7 +228,7 @@ static void parents(void)
 int main(void)
 {
 	static void (*const tests[])(void) = { options, unknown, changed_file, chosen, places,
-		parents };
+		parents, other_mapping };
 
 	for (size_t i = 0; i < UMEM_ARRAY_LEN(tests); i++) {
 		s_begin();

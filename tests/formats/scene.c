@@ -116,7 +116,11 @@ static size_t fill_regions(const struct scene *scene, struct umem_image_region *
 		v[n++] = (struct umem_image_region){ .start = S_UNKNOWN,
 			.end = S_UNKNOWN + 2 * S_PAGE, .vma_flags = 3 };
 	v[n++] = (struct umem_image_region){ .start = S_SEGMENT, .end = S_SEGMENT + 4 * S_PAGE,
-		.vma_flags = 11, .inode = 7, .dev_minor = 1 };
+		.vma_flags = 11, .inode = 7, .dev_minor = 1,
+		.offset = scene->moved ? 4 * S_PAGE : 0 };
+	if (scene->private)
+		v[n - 1] = (struct umem_image_region){ .start = S_SEGMENT,
+			.end = S_SEGMENT + 4 * S_PAGE, .vma_flags = 3 };
 	return n;
 }
 

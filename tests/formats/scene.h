@@ -23,6 +23,8 @@
  * @with_file, @with_unknown: these regions are there.
  * @changed: pages of S_ANON that differ from the parent, as bits.
  * @zeroed: pages of S_ANON that became zeros, as bits.
+ * @moved: S_SEGMENT shows another part of the segment than it did.
+ * @private: S_SEGMENT is private memory.
  * @parent: path of the parent's image, or NULL.
  */
 struct scene {
@@ -31,6 +33,8 @@ struct scene {
 	bool with_unknown;
 	unsigned changed;
 	unsigned zeroed;
+	bool moved;
+	bool private;
 	const char *parent;
 };
 
