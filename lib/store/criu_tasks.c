@@ -35,13 +35,14 @@ static int compare_files(const void *a, const void *b)
 static int file_id(struct umem_criu_dump *dump, const char *path, uint64_t size,
 	uint32_t *ret_id)
 {
-	UMEM_FREE struct umem_criu_file *file = malloc(sizeof(*file));
+	UMEM_FREE struct umem_criu_file *file = NULL;
 	struct umem_criu_file **found;
 	int r = 0;
 
 	*ret_id = 0;
 	if (!path || !path[0])
 		return 0;
+	file = malloc(sizeof(*file));
 	if (!file)
 		return -ENOMEM;
 	*file = (struct umem_criu_file){ dump->n_files + 1, size, (char *)path };
