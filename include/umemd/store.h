@@ -540,9 +540,9 @@ struct umem_image_diff_options {
  * umem_image_diff - compare two images, page by page, through their parents.
  *
  * Spaces of processes with the same pid are compared, and those of no process with the
- * same number; where no pid is in both, all with the same number. A space that has no counterpart is added or removed as a
- * whole, and the other number is UMEM_IMAGE_NO_SPACE. Content that both have from the
- * same ancestor is not read.
+ * same number; where no pid is in both, all with the same number. A space that has no
+ * counterpart is added or removed as a whole, and the other number is
+ * UMEM_IMAGE_NO_SPACE. Content that both have from the same ancestor is not read.
  *
  * Return: 0; -EBADMSG, -EIO, -ENOMEM; or what a callback returned.
  */

@@ -140,6 +140,14 @@ static size_t read_ahead(const struct umem_fetch *fetch, size_t i, uint64_t n_pa
 	return len;
 }
 
+static bool in_window(const struct umem_fetch *fetch, const struct umem_frame *frame)
+{
+	uint64_t into = frame->offset - fetch->window_at;
+
+	return fetch->window && frame->offset >= fetch->window_at && into <= fetch->window_len &&
+		frame->stored_bytes <= fetch->window_len - into;
+}
+
 /* The bytes of a frame in the file. */
 static int stored(struct umem_fetch *fetch, size_t i, const struct umem_frame *frame,
 	uint64_t n_pages, const unsigned char **ret_at)
@@ -151,9 +159,7 @@ static int stored(struct umem_fetch *fetch, size_t i, const struct umem_frame *f
 		return r < 0 ? bad(fetch, r, r == -EBADMSG ? "the file ends before" :
 			strerror(-r), frame->offset) : 0;
 	}
-	if (frame->offset < fetch->window_at || frame->offset - fetch->window_at >
-		fetch->window_len || frame->stored_bytes > fetch->window_len -
-		(frame->offset - fetch->window_at)) {
+	if (!in_window(fetch, frame)) {
 		size_t len = read_ahead(fetch, i, n_pages);
 		int r;
 

@@ -129,7 +129,7 @@ static int read_index(struct umem_image *image, struct umem_note *note)
 {
 	struct umem_image_id id;
 	const char *why = "";
-	uint64_t len;
+	uint64_t len = 0;
 	int r = read_header(image, &len, note);
 
 	if (r < 0)

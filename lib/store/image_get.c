@@ -137,7 +137,7 @@ void umem_image_peek_init(struct umem_image_peek *peek, struct umem_image *image
 static int same_hash(struct umem_image_peek *peek, struct umem_image *image, uint64_t number,
 	const void *page)
 {
-	struct umem_frame frame;
+	struct umem_frame frame = { 0 };
 	int r = umem_image_load_hashes(image);
 
 	/* Without hashes it is not known to be the same. */
@@ -147,8 +147,7 @@ static int same_hash(struct umem_image_peek *peek, struct umem_image *image, uin
 		return r;
 	if (peek->frame < image->index.n_frames)
 		frame = umem_index_frame(&image->index, peek->frame);
-	if (peek->frame >= image->index.n_frames || number < frame.first ||
-		number - frame.first >= frame.n_pages) {
+	if (number < frame.first || number - frame.first >= frame.n_pages) {
 		if (!umem_index_frame_of(&image->index, number, &peek->frame))
 			return -EBADMSG;
 		frame = umem_index_frame(&image->index, peek->frame);

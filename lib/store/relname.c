@@ -40,7 +40,7 @@ int umem_relname(const char *from, const char *to, char **ret_name)
 {
 	UMEM_FREE char *folder = real_folder(from), *real = realpath(to, NULL);
 	UMEM_FREE char *base = NULL, *name = NULL;
-	size_t same, ups = 0;
+	size_t same, len, ups = 0;
 	char *at;
 
 	if (!folder || !real)
@@ -57,13 +57,14 @@ int umem_relname(const char *from, const char *to, char **ret_name)
 		*ret_name = UMEM_TAKE_PTR(real);
 		return 0;
 	}
-	name = malloc(3 * ups + strlen(real + same) + 1);
+	len = strlen(real + same);
+	name = malloc(3 * ups + len + 1);
 	if (!name)
 		return -ENOMEM;
 	at = name;
 	while (ups-- > 0)
-		at = stpcpy(at, "../");
-	strcpy(at, real + same);
+		at = mempcpy(at, "../", 3);
+	memcpy(at, real + same, len + 1);
 	*ret_name = UMEM_TAKE_PTR(name);
 	return 0;
 }

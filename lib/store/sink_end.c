@@ -86,7 +86,7 @@ static int clear_free_slots(struct umem_sink *sink)
 
 int umem_sink_finish(struct umem_sink *sink, const void *header)
 {
-	unsigned buffer;
+	unsigned buffer = UMEM_NO_BUFFER;
 	int r = tail_out(sink);
 
 	if (r == 0)

@@ -159,7 +159,8 @@ int umem_image_create(const char *path, const struct umem_image_create_options *
 		return umem_note_set(note, -EINVAL, 0, "options of another version");
 	if (!options->anonymous && is_ancestor(options->parent, path))
 		return umem_note_set(note, -ELOOP, 0,
-			"%s is the parent, or an ancestor, of the image that would replace it", path);
+			"%s is the parent, or an ancestor, of the image that would replace it",
+			path);
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return -ENOMEM;

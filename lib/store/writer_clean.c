@@ -132,15 +132,15 @@ static int find_slots(struct clean *c)
 	size_t slot_bytes = umem_sink_slot_bytes(c->w->sink);
 
 	c->frames = malloc((c->n_frames + 1) * sizeof(*c->frames));
-	c->slots = malloc((c->n_frames + 1) * sizeof(*c->slots));
+	c->slots = calloc(c->n_frames + 1, sizeof(*c->slots));
 	if (!c->frames || !c->slots)
 		return -ENOMEM;
-	memcpy(c->frames, frames, c->n_frames * sizeof(*c->frames));
+	if (c->n_frames > 0)
+		memcpy(c->frames, frames, c->n_frames * sizeof(*c->frames));
 	qsort(c->frames, c->n_frames, sizeof(*c->frames), by_place);
 	for (size_t i = 0; i < c->n_frames; i++) {
 		const struct umem_frame *frame = &c->frames[i];
 		struct slot *slot = c->n_slots ? &c->slots[c->n_slots - 1] : NULL;
-
 		uint64_t start = (frame->offset - UMEM_IMAGE_HEADER_BYTES) / slot_bytes *
 			slot_bytes + UMEM_IMAGE_HEADER_BYTES;
 

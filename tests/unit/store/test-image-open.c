@@ -221,6 +221,25 @@ static void cycles(void **state)
 	must_not_open("d99", -ELOOP, "more than 64");
 }
 
+/* An image that is needed is not replaced by its child, by whatever name. */
+static void own_ancestor(void **state)
+{
+	struct umem_image_create_options create = { .size = sizeof(create) };
+	struct umem_image_writer *writer = NULL;
+	struct umem_note note = { 0 };
+
+	make("a0", NULL, 1);
+	make("a1", "a0", 2);
+	T_SYS(link(t_tree_path("a0"), t_tree_path("other-name")));
+	create.parent = open_it("a1");
+	assert_int_equal(umem_image_create(t_tree_path("a1"), &create, &writer, NULL), -ELOOP);
+	assert_int_equal(umem_image_create(t_tree_path("a0"), &create, &writer, NULL), -ELOOP);
+	assert_int_equal(umem_image_create(t_tree_path("other-name"), &create, &writer, &note),
+		-ELOOP);
+	assert_non_null(strstr(note.text, "ancestor"));
+	umem_image_free(create.parent);
+}
+
 static void options(void **state)
 {
 	struct umem_image_create_options create = { .size = sizeof(create) };
@@ -348,6 +367,7 @@ int main(void)
 		cmocka_unit_test(no_image),
 		cmocka_unit_test(parents),
 		cmocka_unit_test(cycles),
+		cmocka_unit_test(own_ancestor),
 		cmocka_unit_test(options),
 		cmocka_unit_test(absent),
 		cmocka_unit_test(nameless),
