@@ -40,6 +40,8 @@ static int add_event(struct umem_reclaim_list *list, int pid, const char *comm, 
 
 void umem_reclaim_list_forget_shown(struct umem_reclaim_list *list)
 {
+	if (list->n_shown == 0)
+		return;
 	list->n_events -= list->n_shown;
 	memmove(list->events, list->events + list->n_shown,
 		list->n_events * sizeof(*list->events));

@@ -7,6 +7,7 @@
 
 #include <umemd/target.h>
 
+#include "lib/kern/pidfd.h"
 #include "tests/lib/harness.h"
 
 const char *const scene_methods[] = { NULL, "scan", "words", "smaps", "cachestat", "halving",
@@ -30,10 +31,19 @@ static void run(int command, int reply, char *(*act)(char command))
 	_exit(0);
 }
 
+static bool sleeps(pid_t pid)
+{
+	struct umem_proc_stat stat;
+
+	return umem_proc_stat_read(pid, 0, &stat) == 0 && stat.state == 'S';
+}
+
+/* It has answered, and is where it waits: its faults on the way there are no look's. */
 static void hear(struct scene *scene)
 {
 	T_CHECK(read(scene->reply, &scene->at, sizeof(scene->at)) == (ssize_t)sizeof(scene->at),
 		"the child ended");
+	T_UNTIL(20, sleeps(scene->pid));
 }
 
 struct scene scene_start(char *(*act)(char command))

@@ -23,8 +23,9 @@
 #define HUGE (2ull << 20)
 #define PAGES_PER_HUGE 512ull
 
-#define BOARD_AT    0x100000000ull
-#define ARENA_AT    0x10000000000ull
+/* Where neither a program nor the shadow of a sanitizer lies. */
+#define BOARD_AT    0x200000000000ull
+#define ARENA_AT    0x210000000000ull
 #define SLOT_BYTES  (16ull << 20)
 #define SLOT_PAGES  (SLOT_BYTES / PAGE)
 #define N_SLOTS     12
