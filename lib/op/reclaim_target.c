@@ -132,6 +132,7 @@ static void set_policy(struct umem_reclaim_target *t, const struct umem_reclaim_
 	pressure.max_ppm = options->pressure_max_ppm;
 	umem_pressure_init(&t->pressure, &pressure);
 	umem_planner_init(&t->planner, options->policy);
+	t->sampled_max_ppm = t->planner.trial.sampled_max_ppm;
 	/* And with it not held to anything, what is not written is cold: no probe is needed. */
 	t->planner.age.trust_writes = options->refault_max_ppm_min == UINT64_MAX;
 	if (options->age_ns)
@@ -368,6 +369,11 @@ int umem_reclaim_target_look(struct umem_reclaim_target *t, uint64_t now_ns,
 	int r = umem_residency_refresh(t->map, note);
 
 	t->dt_ns = t->looked_ns ? now_ns - t->looked_ns : 0;
+	/*
+	 * What goes out stays in the swap cache of a file or a disk, but not what comes from
+	 * a trial: so there all is tried.
+	 */
+	t->planner.trial.sampled_max_ppm = swap->kept ? 0 : t->sampled_max_ppm;
 	if (r == 0 && !t->dry_run)
 		r = umem_reclaim_trial_ready(t, now_ns);
 	if (r == 0)

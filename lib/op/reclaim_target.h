@@ -36,6 +36,7 @@
  * @waited: pages that were on trial, or about to be, for which the target waited.
  * @touched: were on trial, and were used in the interval.
  * @toucher: touches them, if @tries; ready since @served_ns.
+ * @sampled_max_ppm: of @planner, where pages that go out are free at once.
  * @losses: how often the kernel took what was on trial out of memory.
  * @own_reads: pages that we had the kernel read from swap, so far.
  * @warm: came back once, and is resident since: the last to be chosen.
@@ -73,6 +74,7 @@ struct umem_reclaim_target {
 	struct umem_toucher toucher;
 	bool tries;
 	uint64_t served_ns;
+	uint32_t sampled_max_ppm;
 	unsigned losses;
 	uint64_t own_reads;
 	struct umem_pageset warm;
