@@ -11,7 +11,9 @@
  *     prepare   register with a synchronous userfaultfd and protect. From now on
  *               a write faults; the serving thread lifts the page and notes it.
  *     moment    everything is stopped: protect what was noted, what appeared,
- *               and what lies where nothing was protected.
+ *               and what lies where nothing was protected. Of what was noted,
+ *               which will be written at once again, as much is copied here and
+ *               now as a millisecond allows.
  *     copy      a write faults; the serving thread copies the page, lifts it and
  *               wakes the writer. Meanwhile the owner sweeps: it reads what
  *               nobody wrote, and takes both from here.
@@ -70,6 +72,7 @@
 #include <time.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/fault.h"
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
 #include "lib/kern/procmem.h"
@@ -80,6 +83,9 @@
 
 /* The least that can hold a huge page, and be written on. */
 #define STAGING_BYTES_MIN (4ull << 20)
+
+/* How long hot pages are copied within the moment. */
+#define HOT_NS 1000000ull
 
 /* So much being open is protected again while it runs; it then faults once more. */
 #define OPEN_MANY   4096
@@ -98,6 +104,7 @@ static void deinit_process(struct umem_cow_process *p)
 	umem_ranges_deinit(&p->watched);
 	umem_ranges_deinit(&p->guarded);
 	umem_ranges_deinit(&p->unsteady);
+	umem_ranges_deinit(&p->shared);
 	umem_ranges_deinit(&p->stopped);
 	umem_reasons_deinit(&p->stop);
 	umem_cow_map_deinit(&p->image);
@@ -139,6 +146,8 @@ int umem_cow_new(const struct umem_cow_member *members, size_t n_members,
 		return -EINVAL;
 	if (options)
 		cow->options = *options;
+	cow->no_room = UMEM_FAULT_POINT("cow.no-room");
+	cow->no_peek = UMEM_FAULT_POINT("cow.no-peek");
 	cow->guard_bit = PAGE_IS_GUARD;
 	cow->swaps = umem_swap_active();
 	cow->n_vec = 8192;
@@ -219,7 +228,7 @@ static int refresh(struct umem_cow *cow, struct umem_note *note)
 	return r;
 }
 
-static int adopt_all(struct umem_cow *cow)
+static int register_all(struct umem_cow *cow)
 {
 	struct umem_smaps smaps = { 0 };
 	int r = 0;
@@ -231,9 +240,18 @@ static int adopt_all(struct umem_cow *cow)
 		if (r == -ENOENT || r == -ESRCH)
 			r = UMEM_GONE;
 		if (r == 0)
-			r = umem_cow_adopt(cow, p, cow->stopped ? NULL : &smaps, cow->stopped);
+			r = umem_cow_register(cow, p, cow->stopped ? NULL : &smaps);
 	}
 	umem_smaps_deinit(&smaps);
+	return r;
+}
+
+static int adopt_all(struct umem_cow *cow)
+{
+	int r = 0;
+
+	for (size_t k = 0; k < cow->n && r == 0; k++)
+		r = umem_cow_adopt(cow, &cow->v[k]);
 	return r;
 }
 
@@ -275,11 +293,17 @@ int umem_cow_prepare(struct umem_cow *cow, struct umem_note *note)
 		if (r == 0)
 			r = refresh(cow, note);
 		if (r == 0)
+			r = register_all(cow);
+		if (r == 0)
+			r = refresh(cow, note);
+		if (r == 0)
 			r = adopt_all(cow);
 		if (r == 0)
 			r = umem_cow_close(cow, NULL);
 		if (r == 0 && i > 0)
 			r = each_loose(cow, umem_cow_guard);
+		if (r == 0)
+			r = umem_cow_objects_sync(cow);
 		if (r == 0)
 			r = atomic_load(&cow->error);
 		if (atomic_load(&cow->notes.n) - noted < OPEN_MANY)
@@ -298,38 +322,62 @@ static int distrust(struct umem_cow *cow)
 	return 0;
 }
 
-/* Every page that is to be copied must be protected now. Return: 0, -EUCLEAN, -errno. */
-static int verify(struct umem_cow *cow, struct umem_note *note)
+/* Is a page of the run, which is not protected, one that is to be copied? */
+static bool is_exposed(const struct umem_cow_process *p, const struct page_region *run,
+	uint64_t *ret_addr)
 {
-	for (size_t k = 0; k < cow->n; k++) {
-		struct umem_cow_process *p = &cow->v[k];
+	for (uint64_t at = run->start; at < run->end; at += UMEM_PAGE_BYTES) {
+		const struct umem_cow_view *v = umem_cow_map_find(&p->image, at);
 
-		for (size_t i = 0; i < p->watched.n; i++) {
-			struct umem_scan scan = {
-				.at = p->watched.v[i].start,
-				.end = p->watched.v[i].end,
-				.all = PAGE_IS_WRITTEN,
-				.inverted = PAGE_IS_PFNZERO | cow->guard_bit,
-				.any = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-				.wanted = PAGE_IS_PRESENT,
-			};
+		*ret_addr = at;
+		if (v && umem_cow_state_of(v->part,
+				 v->page + ((at - v->start) >> UMEM_PAGE_SHIFT)) ==
+				 UMEM_COW_WANTED)
+			return true;
+	}
+	return false;
+}
 
-			scan.all |= scan.inverted;
-			while (scan.at < scan.end) {
-				size_t n;
-				int r = umem_pagemap_scan(p->target->pagemap_fd, &scan, cow->vec,
-					cow->n_vec, &n);
+/* Every page that is to be copied must be protected now. Return: 0, -EUCLEAN, -errno. */
+static int verify(struct umem_cow *cow, const struct umem_cow_process *p,
+	const struct umem_range *range, struct umem_note *note)
+{
+	struct umem_scan scan = {
+		.at = range->start,
+		.end = range->end,
+		.all = PAGE_IS_WRITTEN,
+		.wanted = PAGE_IS_WRITTEN,
+	};
 
-				if (r < 0)
-					return r;
-				if (n)
-					return umem_note_set(note, -EUCLEAN, cow->vec[0].start,
-						"a page at %#llx is not protected",
-						(unsigned long long)cow->vec[0].start);
-			}
-		}
+	while (scan.at < scan.end) {
+		uint64_t addr;
+		size_t n;
+		int r = umem_pagemap_scan(p->target->pagemap_fd, &scan, cow->vec, cow->n_vec, &n);
+
+		if (r < 0)
+			return r;
+		for (size_t i = 0; i < n; i++)
+			if (is_exposed(p, &cow->vec[i], &addr))
+				return umem_note_set(note, -EUCLEAN, addr,
+					"a page at %#llx is not protected",
+					(unsigned long long)addr);
 	}
 	return 0;
+}
+
+static int verify_all(struct umem_cow *cow, struct umem_note *note)
+{
+	int r = 0;
+
+	for (size_t k = 0; k < cow->n && r == 0; k++) {
+		const struct umem_cow_process *p = &cow->v[k];
+
+		for (size_t i = 0; i < p->watched.n && r == 0; i++)
+			r = verify(cow, p, &p->watched.v[i], note);
+		for (size_t i = 0; i < p->shared.n && r == 0; i++)
+			r = verify(cow, p, &p->shared.v[i], note);
+	}
+	return r;
 }
 
 int umem_cow_moment(struct umem_cow *cow, struct umem_note *note)
@@ -339,6 +387,9 @@ int umem_cow_moment(struct umem_cow *cow, struct umem_note *note)
 
 	cow->stopped = true;
 	cow->n_protected = 0;
+	if (cow->options.hot_ns != UMEM_COW_HOT_NEVER)
+		cow->hot_until_ns = umem_now_ns() +
+			(cow->options.hot_ns ? cow->options.hot_ns : HOT_NS);
 	if (r == 0)
 		r = take_notes(cow);
 	if (r == 0)
@@ -350,9 +401,13 @@ int umem_cow_moment(struct umem_cow *cow, struct umem_note *note)
 	if (r == 0)
 		r = each_loose(cow, umem_cow_catch_up);
 	if (r == 0)
+		r = register_all(cow);
+	if (r == 0)
 		r = adopt_all(cow);
+	if (r == 0)
+		r = umem_cow_objects_sync(cow);
 	if (r == 0 && cow->options.verify)
-		r = verify(cow, note);
+		r = verify_all(cow, note);
 	for (size_t k = 0; k < cow->n && r == 0; k++)
 		r = umem_cow_map_copy(&cow->v[k].now, &cow->v[k].image);
 	if (r == 0)
@@ -392,6 +447,7 @@ void umem_cow_stats(const struct umem_cow *cow, struct umem_cow_stats *ret_stats
 	*ret_stats = cow->server.stats;
 	ret_stats->n_swept = cow->sweep.n_done;
 	ret_stats->n_protected = cow->n_protected;
+	ret_stats->n_hot = cow->n_hot;
 	ret_stats->moment_ns = cow->moment_ns;
 }
 

@@ -28,8 +28,6 @@
 #include <poll.h>
 #include <string.h>
 
-#include "lib/base/clock.h"
-#include "lib/base/fault.h"
 #include "lib/kern/procmem.h"
 
 /* How much of what was moved is copied between two looks for messages. */
@@ -85,7 +83,7 @@ static void give_back(struct copy *c)
 static uint8_t *room(struct umem_cow *cow, uint64_t n)
 {
 	struct pollfd *wake = &cow->server.polls[cow->n];
-	uint8_t *bytes = UMEM_FAULT_POINT("cow.no-room") ? NULL : umem_cow_ring_room(&cow->ring, n);
+	uint8_t *bytes = cow->no_room ? NULL : umem_cow_ring_room(&cow->ring, n);
 
 	if (bytes)
 		return bytes;
@@ -95,7 +93,8 @@ static uint8_t *room(struct umem_cow *cow, uint64_t n)
 		bytes = umem_cow_ring_room(&cow->ring, n);
 		if (bytes || atomic_load(&cow->order) != UMEM_COW_COPY)
 			break;
-		poll(wake, 1, ROOM_MS);
+		if (poll(wake, 1, ROOM_MS) > 0)
+			umem_cow_awake(cow);
 	}
 	atomic_store(&cow->wants_room, false);
 	return bytes;
@@ -108,10 +107,17 @@ static int read_pages(struct umem_cow *cow, struct copy *c)
 	struct umem_ranges *holes = &cow->server.holes;
 	int r;
 
+	if (c->part->fd >= 0) {
+		struct umem_cow_run pages = { c->part, c->page, c->n };
+
+		return umem_cow_object_read(&pages, c->bytes, c->lost);
+	}
 	memset(c->lost, 0, c->n);
 	umem_ranges_clear(holes);
-	r = umem_procmem_read(c->process->target->tid, c->process->mem_fd, UMEM_PROCMEM_AUTO,
-		&run, 1, c->bytes, holes);
+	/* For one page the file is quicker than the call, by what that looks up. */
+	r = umem_procmem_read(c->process->target->tid, c->process->mem_fd,
+		c->n == 1 && c->process->mem_fd >= 0 ? UMEM_PROCMEM_MEM : UMEM_PROCMEM_AUTO, &run,
+		1, c->bytes, holes);
 	for (size_t i = 0; i < holes->n && r == 0; i++)
 		for (uint64_t at = holes->v[i].start; at < holes->v[i].end;
 			at += UMEM_PAGE_BYTES)
@@ -123,9 +129,12 @@ static int read_pages(struct umem_cow *cow, struct copy *c)
 static int check_pages(struct umem_cow *cow, struct copy *c)
 {
 	uint8_t intact[UMEM_COW_CHUNK_PAGES];
-	int r = umem_cow_intact(c->process, c->addr, c->addr + (c->n << UMEM_PAGE_SHIFT),
-		cow->server.vec, UMEM_COW_CHUNK_PAGES, intact);
+	int r;
 
+	if (c->part->fd >= 0)
+		return 0;
+	r = umem_cow_intact(c->process, c->addr, c->addr + (c->n << UMEM_PAGE_SHIFT),
+		cow->server.vec, UMEM_COW_CHUNK_PAGES, intact);
 	for (uint64_t i = 0; i < c->n && r == 0; i++)
 		if (!intact[i] && !c->lost[i])
 			c->lost[i] = UMEM_COW_LOST_CHANGED;
@@ -184,7 +193,8 @@ static int copy_and_lift(struct umem_cow *cow, struct copy *c)
 		r = umem_uffd_protect(c->process->uffd, c->addr, end, false);
 	if (r == -ENOENT) {
 		/* Registered no longer, without an event: whose bytes are these? */
-		memset(c->lost, UMEM_COW_LOST_CHANGED, c->n);
+		if (c->part->fd < 0)
+			memset(c->lost, UMEM_COW_LOST_CHANGED, c->n);
 		umem_uffd_wake(c->process->uffd, c->addr, end);
 	} else if (r < 0) {
 		give_back(c);
@@ -361,8 +371,10 @@ static int unmapped(struct umem_cow *cow, struct umem_cow_process *process, uint
 	struct umem_cow_map cut = { 0 };
 	int r = umem_cow_map_cut(&process->now, start, end, &cut);
 
+	/* An object is there still. */
 	for (size_t i = 0; i < cut.n && r == 0; i++)
-		lose(cow, &cut.v[i], start, end, UMEM_COW_LOST_UNMAPPED);
+		if (cut.v[i].part->fd < 0)
+			lose(cow, &cut.v[i], start, end, UMEM_COW_LOST_UNMAPPED);
 	umem_cow_map_deinit(&cut);
 	return r;
 }
@@ -380,7 +392,8 @@ static int moved(struct umem_cow *cow, struct umem_cow_process *process, uint64_
 		const struct umem_cow_view *view = &views.v[i];
 		uint64_t n = (view->end - view->start) >> UMEM_PAGE_SHIFT;
 
-		for (uint64_t page = view->page; page < view->page + n; page++)
+		for (uint64_t page = view->page; page < view->page + n && view->part->fd < 0;
+			page++)
 			if (umem_cow_take(view->part, page, UMEM_COW_WANTED, UMEM_COW_MOVED))
 				atomic_fetch_add(&cow->server.n_moved, 1);
 	}
@@ -439,22 +452,26 @@ static bool find_moved(const struct umem_cow_process *process, uint64_t *at,
 	return false;
 }
 
-bool umem_cow_copy_moved(struct umem_cow *cow)
+bool umem_cow_may_copy_moved(const struct umem_cow *cow)
+{
+	return atomic_load_explicit(&cow->server.n_moved, memory_order_relaxed) != 0 &&
+		!umem_cow_ring_half_full(&cow->ring);
+}
+
+void umem_cow_copy_moved(struct umem_cow *cow)
 {
 	struct umem_cow_server *s = &cow->server;
 	struct umem_cow_process *process = &cow->v[s->i_moved];
 	struct umem_cow_view view;
 
-	if (atomic_load_explicit(&s->n_moved, memory_order_relaxed) == 0 ||
-		umem_cow_ring_half_full(&cow->ring))
-		return false;
+	if (!umem_cow_may_copy_moved(cow))
+		return;
 	if (!find_moved(process, &s->moved_at, &view)) {
 		/* Around again: what was passed may have moved, or waits for an event. */
 		s->moved_at = 0;
 		s->i_moved = (s->i_moved + 1) % cow->n;
-		return false;
+		return;
 	}
 	copy_range(cow, process, s->moved_at,
 		umem_min_u64(view.end, s->moved_at + MOVED_PAGES * UMEM_PAGE_BYTES), true);
-	return true;
 }

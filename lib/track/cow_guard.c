@@ -24,6 +24,11 @@
  * come behind a protection that was put on anew. It is left alone (unsteady)
  * until all threads are stopped, and then looked at.
  *
+ * Mappings change between the reading of their list and their registration, and
+ * one that was registered with a hole in it would be taken for watched when the
+ * hole is filled. So the list is read again behind the registration, and each
+ * mapping of it is asked whether it is registered; from then on its end is told.
+ *
  * All calls hold the lock that the target needs to map and unmap: while it runs
  * they are made in steps, with pauses. An event that is not read yet makes them
  * fail with EAGAIN; the serving thread reads it.
@@ -44,8 +49,12 @@
 #define STEP_PAGES (STEP_BYTES >> UMEM_PAGE_SHIFT)
 #define PAUSE_NS   20000
 
-/* How long an event may stay unread; then something is not stopped. */
-#define PATIENCE_NS 500000000ull
+/*
+ * How long a change of the mappings may take: its maker has to run once more. While
+ * all is stopped, one that lasts is of something that is not.
+ */
+#define PATIENCE_NS         10000000000ull
+#define STOPPED_PATIENCE_NS 1000000000ull
 
 /* A gap that is protected along with what is on its sides: a call costs more. */
 #define GAP_BYTES (16 * UMEM_PAGE_BYTES)
@@ -64,8 +73,7 @@ static int gone(struct umem_cow_process *process)
 	return UMEM_GONE;
 }
 
-/* Protect one range. Return: 0, UMEM_GONE, -ENOENT: a part is not registered; -EAGAIN, -errno. */
-static int protect(struct umem_cow *cow, struct umem_cow_process *process, uint64_t start,
+int umem_cow_protect(struct umem_cow *cow, struct umem_cow_process *process, uint64_t start,
 	uint64_t end)
 {
 	uint64_t since_ns = 0;
@@ -78,7 +86,8 @@ static int protect(struct umem_cow *cow, struct umem_cow_process *process, uint6
 			return error;
 		if (!since_ns)
 			since_ns = umem_now_ns();
-		else if (umem_now_ns() - since_ns > PATIENCE_NS)
+		else if (umem_now_ns() - since_ns >
+			(cow->stopped ? STOPPED_PATIENCE_NS : PATIENCE_NS))
 			return -EAGAIN;
 		pause_ns(PAUSE_NS);
 	}
@@ -162,7 +171,7 @@ static int guard_blocks(struct umem_cow *cow, struct umem_cow_process *process,
 		int r;
 
 		end = umem_min_u64(blocks->end, umem_align_down(at, STEP_BYTES) + STEP_BYTES);
-		r = protect(cow, process, at, end);
+		r = umem_cow_protect(cow, process, at, end);
 		/* Unmapped, in whole or in part: a note of that is under way. */
 		if (r == -ENOENT)
 			continue;
@@ -238,7 +247,7 @@ int umem_cow_catch_up(struct umem_cow *cow, struct umem_cow_process *process, ui
 			if (r == 0)
 				r = note_huge(process, now);
 			if (r == 0 && run.end && now->start - run.end > GAP_BYTES) {
-				r = protect(cow, process, run.start, run.end);
+				r = umem_cow_protect(cow, process, run.start, run.end);
 				run.end = 0;
 			}
 			if (!run.end)
@@ -246,7 +255,7 @@ int umem_cow_catch_up(struct umem_cow *cow, struct umem_cow_process *process, ui
 			run.end = now->end;
 		}
 	}
-	return r == 0 && run.end ? protect(cow, process, run.start, run.end) : r;
+	return r == 0 && run.end ? umem_cow_protect(cow, process, run.start, run.end) : r;
 }
 
 int umem_cow_forget(struct umem_cow_process *process, uint64_t start, uint64_t end)
@@ -263,6 +272,8 @@ int umem_cow_forget(struct umem_cow_process *process, uint64_t start, uint64_t e
 		r = umem_ranges_sub(&process->guarded, start, end);
 	if (r == 0)
 		r = umem_ranges_sub(&process->unsteady, start, end);
+	if (r == 0)
+		r = umem_ranges_sub(&process->shared, start, end);
 	return r;
 }
 
@@ -303,13 +314,22 @@ static int add_stopped(struct umem_cow_process *process, const struct umem_range
 
 /* Begin to watch @piece of @region, which is registered. */
 static int watch(struct umem_cow *cow, struct umem_cow_process *process,
-	const struct umem_region *region, const struct umem_range *piece, bool stopped)
+	const struct umem_region *region, const struct umem_range *piece)
 {
 	/* Huge pages are copied and protected as a whole. */
 	uint64_t start = umem_align_down(piece->start, region->page_size_bytes);
 	uint64_t end = umem_align_up(piece->end, region->page_size_bytes);
 	struct umem_cow_part *part;
-	int r = umem_cow_part_new(cow, (end - start) >> UMEM_PAGE_SHIFT,
+	int r;
+
+	if (umem_kind_shared(region->kind)) {
+		r = umem_cow_object_part(cow, process, region, &part);
+		if (r == 0)
+			r = umem_ranges_add(&process->shared, start, end);
+		return r < 0 ? r : umem_cow_object_show(cow, process, part, start, end,
+			(start - region->start + region->offset) >> UMEM_PAGE_SHIFT);
+	}
+	r = umem_cow_part_new(cow, (end - start) >> UMEM_PAGE_SHIFT,
 		region->page_size_bytes >> UMEM_PAGE_SHIFT, &part);
 
 	if (r == 0)
@@ -318,35 +338,67 @@ static int watch(struct umem_cow *cow, struct umem_cow_process *process,
 		r = umem_cow_part_show(part, process, start, end, 0);
 	if (r < 0)
 		return r;
-	return stopped ? umem_cow_catch_up(cow, process, start, end) :
-			 umem_cow_guard(cow, process, start, end);
+	return cow->stopped ? umem_cow_catch_up(cow, process, start, end) :
+			      umem_cow_guard(cow, process, start, end);
 }
 
-static int adopt_region(struct umem_cow *cow, struct umem_cow_process *process,
+/* Register @region, of which @wanted is not watched yet, or leave it to the caller. */
+static int register_region(struct umem_cow *cow, struct umem_cow_process *process,
 	const struct umem_region *region, const struct umem_smap *smap,
-	const struct umem_ranges *wanted, bool stopped)
+	const struct umem_ranges *wanted)
 {
 	const char *why = refuse(process, region, smap);
+	struct umem_cow_part *part;
 	int r = 0;
 
+	if (!why && umem_kind_shared(region->kind)) {
+		r = umem_cow_object_part(cow, process, region, &part);
+		if (r == -ENOMEM || r == -EMFILE)
+			return r;
+		/* Replaced since the list was read. */
+		if (r == -ESTALE && !cow->stopped)
+			return 0;
+		if (r < 0)
+			why = "its object may not be opened";
+	}
 	if (!why) {
 		r = umem_uffd_register(process->uffd, region->start, region->end,
 			UFFDIO_REGISTER_MODE_WP);
 		/* A memory that is gone answers ENOMEM here, not ESRCH (Linux 6.18). */
 		if (r == -ESRCH || (r == -ENOMEM && umem_target_gone(process->target)))
 			return gone(process);
-		/* Gone since the list was read: a note of that is under way. */
-		if (r == -EINVAL && !stopped && region->kind == UMEM_KIND_ANON)
+		/* Gone since the list was read. */
+		if (r == -EINVAL && !cow->stopped)
 			return 0;
 		if (r < 0)
 			why = explain(r);
 	}
 	if (!why)
-		r = umem_ranges_add(&process->registered, region->start, region->end);
-	for (size_t i = 0; i < wanted->n && r == 0; i++)
-		r = why ? add_stopped(process, &wanted->v[i], why) :
-			  watch(cow, process, region, &wanted->v[i], stopped);
-	return r;
+		return umem_ranges_add(&process->registered, region->start, region->end);
+	for (size_t i = 0; i < wanted->n; i++) {
+		r = add_stopped(process, &wanted->v[i], why);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Is the mapping at @addr registered? Nothing of it is protected by us yet. */
+static bool is_registered(struct umem_cow *cow, struct umem_cow_process *process,
+	const struct umem_region *region, uint64_t addr)
+{
+	uint64_t unit = region->page_size_bytes, start = umem_align_down(addr, unit);
+	uint64_t since_ns = umem_now_ns();
+	int r;
+
+	if (!umem_ranges_has(&process->registered, addr))
+		return false;
+	if (cow->stopped)
+		return true;
+	while ((r = umem_uffd_protect(process->uffd, start, start + unit, false)) == -EAGAIN &&
+		umem_now_ns() - since_ns < PATIENCE_NS)
+		pause_ns(PAUSE_NS);
+	return r == 0;
 }
 
 /* What of @region is to be in the image and is not looked after yet. */
@@ -362,11 +414,13 @@ static int unwatched(const struct umem_cow_process *process, const struct umem_r
 
 	if (r == 0)
 		r = umem_ranges_subtract(&a, &process->watched, &b);
-	return r < 0 ? r : umem_ranges_subtract(&b, &process->stopped, ret_wanted);
+	if (r == 0)
+		r = umem_ranges_subtract(&b, &process->shared, &a);
+	return r < 0 ? r : umem_ranges_subtract(&a, &process->stopped, ret_wanted);
 }
 
-int umem_cow_adopt(struct umem_cow *cow, struct umem_cow_process *process,
-	const struct umem_smaps *smaps, bool stopped)
+int umem_cow_register(struct umem_cow *cow, struct umem_cow_process *process,
+	const struct umem_smaps *smaps)
 {
 	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges wanted = { 0 };
 	const struct umem_space *space = &process->target->space;
@@ -383,15 +437,32 @@ int umem_cow_adopt(struct umem_cow *cow, struct umem_cow_process *process,
 		smap = smaps ? umem_smaps_find(smaps, region->start, region->end) : NULL;
 		if (smap && (smap->flags & UMEM_SMAP_MERGEABLE))
 			process->merging = true;
-		r = adopt_region(cow, process, region, smap, &wanted, stopped);
+		r = register_region(cow, process, region, smap, &wanted);
 		if (r != 0)
 			return r;
 	}
 	return 0;
 }
 
-/* Protect pages wherever they are seen. */
-static int protect_run(struct umem_cow *cow, const struct umem_cow_run *run)
+int umem_cow_adopt(struct umem_cow *cow, struct umem_cow_process *process)
+{
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges wanted = { 0 };
+	const struct umem_space *space = &process->target->space;
+
+	for (size_t k = 0; k < space->n; k++) {
+		const struct umem_region *region = &space->v[k];
+		int r = unwatched(process, region, &wanted);
+
+		for (size_t i = 0; i < wanted.n && r == 0; i++)
+			if (is_registered(cow, process, region, wanted.v[i].start))
+				r = watch(cow, process, region, &wanted.v[i]);
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+int umem_cow_protect_run(struct umem_cow *cow, const struct umem_cow_run *run)
 {
 	for (size_t i = 0; i < run->part->n_seen; i++) {
 		const struct umem_cow_seen *seen = &run->part->seen[i];
@@ -400,7 +471,7 @@ static int protect_run(struct umem_cow *cow, const struct umem_cow_run *run)
 		while (rest.n_pages > 0) {
 			uint64_t addr, n = umem_cow_where(&seen->process->image, seen, &rest,
 				&addr);
-			int r = n ? protect(cow, seen->process, addr,
+			int r = n ? umem_cow_protect(cow, seen->process, addr,
 					    addr + (n << UMEM_PAGE_SHIFT)) : 0;
 
 			/* Not registered any more: it is unmapped, of which a note comes. */
@@ -414,7 +485,7 @@ static int protect_run(struct umem_cow *cow, const struct umem_cow_run *run)
 	return 0;
 }
 
-/* Protect the open pages of one block again, a run of them at a time. */
+/* Protect the open pages of one block again, or copy them, a run of them at a time. */
 static int close_block(struct umem_cow *cow, const struct umem_cow_run *block,
 	struct umem_cow_runs *hot)
 {
@@ -434,7 +505,10 @@ static int close_block(struct umem_cow *cow, const struct umem_cow_run *block,
 			at++;
 			continue;
 		}
-		r = protect_run(cow, &run);
+		r = hot ? umem_cow_copy_hot(cow, &run) : UMEM_AGAIN;
+		if (r != UMEM_AGAIN)
+			continue;
+		r = umem_cow_protect_run(cow, &run);
 		if (r == 0 && hot)
 			r = umem_cow_runs_add(hot, &run);
 	}

@@ -7,6 +7,7 @@
 #define UMEM_TRACK_COW_OWN_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "lib/kern/pagemap.h"
@@ -42,6 +43,7 @@ enum umem_cow_state {
 	UMEM_COW_LOST_DISCARDED,
 	UMEM_COW_LOST_CHANGED,
 	UMEM_COW_LOST_UNREADABLE,
+	UMEM_COW_LOST_PUNCHED,
 	UMEM_COW_LOST_GONE,
 	UMEM_COW_N_STATES,
 };
@@ -69,6 +71,10 @@ struct umem_cow_seen {
  *	compare and exchange only.
  * @open: of each block, is it listed as having open pages?
  * @blocks: page numbers, by whole blocks, in which something is or was populated.
+ * @fd: of a shared object: open for reading, its pages are those of the file; else -1.
+ * @device, @inode: of the file.
+ * @data: its pages that held data at the last look, and @n_data_blocks how many
+ *	blocks of 512 bytes it had then.
  */
 struct umem_cow_part {
 	struct umem_cow_seen *seen;
@@ -78,6 +84,11 @@ struct umem_cow_part {
 	_Atomic uint8_t *state;
 	uint8_t *open;
 	struct umem_ranges blocks;
+	int fd;
+	uint64_t device;
+	uint64_t inode;
+	struct umem_ranges data;
+	uint64_t n_data_blocks;
 };
 
 /** struct umem_cow_run - @n_pages pages of @part from @page on. */
@@ -100,11 +111,12 @@ struct umem_cow_runs {
  * @mem_fd: its /proc/PID/mem, or -1.
  * @which: what the image is to hold; empty for all.
  * @registered: registered, whole mappings.
- * @watched: registered, and of the image.
+ * @watched: registered, and of the image: private memory.
  * @guarded: the part of @watched that is protected, with marks where nothing is: a
  *	first touch is told.
  * @unsteady: discarded since; a discard that was told may still be to come, so it is
  *	not guarded again before everything is stopped.
+ * @shared: the same of shared memory, which is looked after by object.
  * @stopped: what the caller copies in the stop; @stop says why.
  * @image: what addresses showed at the moment.
  * @now: what they show; the serving thread's from the moment on.
@@ -122,6 +134,7 @@ struct umem_cow_process {
 	struct umem_ranges watched;
 	struct umem_ranges guarded;
 	struct umem_ranges unsteady;
+	struct umem_ranges shared;
 	struct umem_ranges stopped;
 	struct umem_reasons stop;
 	struct umem_cow_map image;
@@ -155,16 +168,15 @@ enum umem_cow_order {
 
 /**
  * struct umem_cow_sweep - the owner's copying in the background.
- * @begun: the first piece was asked for.
  * @hot, @i_hot: what was written shortly before the moment comes first,
  * @i_part, @at: then everything: the part, and the page in it.
  * @bytes: of a chunk.
  * @chunk, @n_chunk: runs of it that are ours, and where their bytes are in @bytes.
  * @i_chunk: the next to give.
+ * @given: what is being given; @i_seen, @given_pages: at which of its addresses.
  * @n_done: pages.
  */
 struct umem_cow_sweep {
-	bool begun;
 	struct umem_cow_runs hot;
 	size_t i_hot;
 	size_t i_part;
@@ -173,6 +185,9 @@ struct umem_cow_sweep {
 	struct umem_cow_staged chunk[UMEM_COW_CHUNK_PAGES];
 	size_t n_chunk;
 	size_t i_chunk;
+	struct umem_cow_staged given;
+	size_t i_seen;
+	uint64_t given_pages;
 	uint64_t n_done;
 };
 
@@ -200,6 +215,25 @@ struct umem_cow_held {
 #define UMEM_COW_MAX_HELD 1024
 
 /**
+ * struct umem_cow_place_state - where the serving thread runs.
+ * @home: where it may run; @known: that is known.
+ * @cpu: where it is bound to, or -1.
+ * @tid, @run: who faulted last, and how often in a row.
+ * @n_others: threads that took turns since.
+ * @looked_tid, @looked_ns: of whom it was asked where it runs, and when.
+ */
+struct umem_cow_place_state {
+	cpu_set_t home;
+	bool known;
+	int cpu;
+	int tid;
+	uint64_t run;
+	uint64_t n_others;
+	int looked_tid;
+	uint64_t looked_ns;
+};
+
+/**
  * struct umem_cow_server - the serving thread's own.
  * @thread, @started: it.
  * @wake_fd: eventfd that wakes it.
@@ -209,6 +243,7 @@ struct umem_cow_held {
  * @i_moved, @moved_at: process and address where it goes on copying what was moved.
  * @n_moved: pages that are MOVED.
  * @vec, @holes: scratch.
+ * @place: where it runs.
  * @stats: the thread's part.
  */
 struct umem_cow_server {
@@ -226,6 +261,7 @@ struct umem_cow_server {
 	_Atomic uint64_t n_moved;
 	struct page_region vec[UMEM_COW_CHUNK_PAGES];
 	struct umem_ranges holes;
+	struct umem_cow_place_state place;
 	struct umem_cow_stats stats;
 };
 
@@ -244,7 +280,9 @@ struct umem_cow_server {
  * @overflow: a note could not be kept.
  * @wants_room: the thread waits for staging memory.
  * @stopped: within the moment: nothing may be unregistered unnoticed.
- * @n_protected, @moment_ns: for the statistics.
+ * @hot_until_ns: until then pages are copied within the moment.
+ * @no_room, @no_peek: set by tests.
+ * @n_protected, @n_hot, @moment_ns: for the statistics.
  */
 struct umem_cow {
 	struct umem_cow_options options;
@@ -271,7 +309,11 @@ struct umem_cow {
 	_Atomic int error;
 	_Atomic bool overflow;
 	_Atomic bool wants_room;
+	uint64_t hot_until_ns;
+	bool no_room;
+	bool no_peek;
 	uint64_t n_protected;
+	uint64_t n_hot;
 	uint64_t moment_ns;
 };
 
@@ -307,6 +349,12 @@ int umem_cow_part_show(struct umem_cow_part *part, struct umem_cow_process *proc
  */
 uint64_t umem_cow_where(const struct umem_cow_map *map, const struct umem_cow_seen *seen,
 	const struct umem_cow_run *run, uint64_t *ret_addr);
+
+/** umem_cow_part_grow - have room for @n_pages pages. Before the moment. Return: 0 or -ENOMEM. */
+int umem_cow_part_grow(struct umem_cow_part *part, uint64_t n_pages);
+
+/** umem_cow_mark_pages - set states as umem_cow_mark(), by page number. Return: 0 or -ENOMEM. */
+int umem_cow_mark_pages(const struct umem_cow_run *run, enum umem_cow_state state);
 
 /** umem_cow_part_free - NULL is fine. Return: NULL. */
 struct umem_cow_part *umem_cow_part_free(struct umem_cow_part *part);
@@ -348,11 +396,20 @@ static inline bool umem_cow_take(struct umem_cow_part *part, uint64_t page,
 int umem_cow_forget(struct umem_cow_process *process, uint64_t start, uint64_t end);
 
 /**
- * umem_cow_adopt - register and protect what is mapped, to be in the image, and not watched
- * yet. @smaps: its flags, or NULL. @stopped: nothing runs. Return: 0, UMEM_GONE, -errno.
+ * umem_cow_register - register what is mapped, to be in the image, and not watched yet; what
+ * cannot be is left to the caller.
+ * @smaps: the flags of its mappings, or NULL.
+ *
+ * Return: 0, UMEM_GONE, -errno.
  */
-int umem_cow_adopt(struct umem_cow *cow, struct umem_cow_process *process,
-	const struct umem_smaps *smaps, bool stopped);
+int umem_cow_register(struct umem_cow *cow, struct umem_cow_process *process,
+	const struct umem_smaps *smaps);
+
+/**
+ * umem_cow_adopt - watch and protect what is registered and not watched yet; the list of
+ * mappings was read behind the registration. Return: 0, UMEM_GONE, -errno.
+ */
+int umem_cow_adopt(struct umem_cow *cow, struct umem_cow_process *process);
 
 /**
  * umem_cow_guard - protect what is populated in [@start, @end) of one mapping, with the blocks
@@ -368,8 +425,44 @@ int umem_cow_guard(struct umem_cow *cow, struct umem_cow_process *process, uint6
 int umem_cow_catch_up(struct umem_cow *cow, struct umem_cow_process *process, uint64_t start,
 	uint64_t end);
 
+/**
+ * umem_cow_protect - protect [@start, @end), all of it, in one call.
+ * Return: 0, UMEM_GONE, -ENOENT: a part is not registered; -EAGAIN, -errno.
+ */
+int umem_cow_protect(struct umem_cow *cow, struct umem_cow_process *process, uint64_t start,
+	uint64_t end);
+
+/** umem_cow_protect_run - protect pages wherever they are seen. Return: 0, UMEM_GONE, -errno. */
+int umem_cow_protect_run(struct umem_cow *cow, const struct umem_cow_run *run);
+
 /** umem_cow_close - protect the open pages again. Return: 0, UMEM_GONE, -errno. */
 int umem_cow_close(struct umem_cow *cow, struct umem_cow_runs *hot);
+
+/* cow_object.c: shared memory, by object. */
+
+/**
+ * umem_cow_object_part - the part of the object behind @region.
+ * Return: 0; -EACCES or another -errno: it cannot be opened; -ENOMEM.
+ */
+int umem_cow_object_part(struct umem_cow *cow, struct umem_cow_process *process,
+	const struct umem_region *region, struct umem_cow_part **ret_part);
+
+/**
+ * umem_cow_object_show - [@start, @end) of @process shows pages of @part from @page on:
+ * protect what it holds. Return: 0, UMEM_GONE, -errno.
+ */
+int umem_cow_object_show(struct umem_cow *cow, struct umem_cow_process *process,
+	struct umem_cow_part *part, uint64_t start, uint64_t end, uint64_t page);
+
+/** umem_cow_objects_sync - find and protect what all objects hold now. Return: 0, -errno. */
+int umem_cow_objects_sync(struct umem_cow *cow);
+
+/**
+ * umem_cow_object_read - read pages of a shared object.
+ * @lost: a byte for each page: 0, or the enum umem_cow_state of why it is lost.
+ * Return: 0 or -errno.
+ */
+int umem_cow_object_read(const struct umem_cow_run *run, uint8_t *bytes, uint8_t *lost);
 
 /* cow_serve.c, cow_copy.c: the serving thread. */
 
@@ -388,6 +481,9 @@ int umem_cow_order(struct umem_cow *cow, enum umem_cow_order order);
 /** umem_cow_wake - let it look for work. */
 void umem_cow_wake(struct umem_cow *cow);
 
+/** umem_cow_awake - by the thread: it was woken, and will look. */
+void umem_cow_awake(struct umem_cow *cow);
+
 /** umem_cow_fail - its service ends here. */
 void umem_cow_fail(struct umem_cow *cow, int error);
 
@@ -404,8 +500,11 @@ int umem_cow_copy_fault(struct umem_cow *cow, struct umem_cow_process *process, 
 void umem_cow_copy_range(struct umem_cow *cow, struct umem_cow_process *process, uint64_t start,
 	uint64_t end);
 
-/** umem_cow_copy_moved - copy some of what was moved. Return: was there something to do? */
-bool umem_cow_copy_moved(struct umem_cow *cow);
+/** umem_cow_may_copy_moved - was something moved, and is there room for it? */
+bool umem_cow_may_copy_moved(const struct umem_cow *cow);
+
+/** umem_cow_copy_moved - copy some of what was moved. */
+void umem_cow_copy_moved(struct umem_cow *cow);
 
 /** umem_cow_copy_event - apply an event behind the moment. */
 void umem_cow_copy_event(struct umem_cow *cow, struct umem_cow_process *process,
@@ -431,7 +530,21 @@ int umem_cow_intact(struct umem_cow_process *process, uint64_t start, uint64_t e
  */
 bool umem_cow_peek(struct umem_cow *cow, struct umem_cow_process *process);
 
+/* cow_place.c */
+
+/** umem_cow_place_init - by the serving thread, when it begins. */
+void umem_cow_place_init(struct umem_cow_place_state *place);
+
+/** umem_cow_place_fault - thread @tid of process @pid faulted: go there, if it is the one. */
+void umem_cow_place_fault(struct umem_cow_place_state *place, int pid, int tid, uint64_t now_ns);
+
 /* cow_sweep.c */
+
+/**
+ * umem_cow_copy_hot - copy open pages within the moment, as long as there is time for it.
+ * Return: 0; UMEM_AGAIN: not copied, protect them; UMEM_GONE, -errno.
+ */
+int umem_cow_copy_hot(struct umem_cow *cow, const struct umem_cow_run *run);
 
 /** umem_cow_sweep_deinit - free what it owns. */
 void umem_cow_sweep_deinit(struct umem_cow_sweep *sweep);

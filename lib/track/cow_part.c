@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "lib/base/fd.h"
+
 int umem_cow_runs_add(struct umem_cow_runs *runs, const struct umem_cow_run *run)
 {
 	if (runs->n == runs->room) {
@@ -50,6 +52,8 @@ struct umem_cow_part *umem_cow_part_free(struct umem_cow_part *part)
 		munmap((void *)part->state, part->n_pages);
 	if (part->open)
 		munmap(part->open, n_blocks(part->n_pages));
+	umem_fd_close(part->fd);
+	umem_ranges_deinit(&part->data);
 	umem_ranges_deinit(&part->blocks);
 	free(part->seen);
 	free(part);
@@ -65,6 +69,7 @@ int umem_cow_part_new(struct umem_cow *cow, uint64_t n_pages, uint64_t unit_page
 
 	if (!part)
 		return -ENOMEM;
+	part->fd = -1;
 	part->n_pages = n_pages;
 	part->unit_pages = unit_pages;
 	part->state = sparse(n_pages);
@@ -85,22 +90,74 @@ int umem_cow_part_new(struct umem_cow *cow, uint64_t n_pages, uint64_t unit_page
 	return 0;
 }
 
+int umem_cow_part_grow(struct umem_cow_part *part, uint64_t n_pages)
+{
+	void *state, *open;
+
+	if (n_pages <= part->n_pages)
+		return 0;
+	state = mremap((void *)part->state, part->n_pages, n_pages, MREMAP_MAYMOVE);
+	if (state == MAP_FAILED)
+		return -ENOMEM;
+	part->state = state;
+	open = mremap(part->open, n_blocks(part->n_pages), n_blocks(n_pages), MREMAP_MAYMOVE);
+	if (open == MAP_FAILED)
+		return -ENOMEM;
+	part->open = open;
+	part->n_pages = n_pages;
+	return 0;
+}
+
+static int add_seen(struct umem_cow_part *part, const struct umem_cow_seen *seen)
+{
+	struct umem_cow_seen *v = reallocarray(part->seen, part->n_seen + 1, sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	part->seen = v;
+	v[part->n_seen++] = *seen;
+	return 0;
+}
+
+/* What was seen at [start, end) before is history. */
+static int unsee(struct umem_cow_part *part, const struct umem_cow_process *process,
+	uint64_t start, uint64_t end)
+{
+	size_t n = part->n_seen;
+
+	for (size_t i = 0; i < n; i++) {
+		struct umem_cow_seen *old = &part->seen[i], rest = *old;
+		uint64_t old_end = old->start + (old->n_pages << UMEM_PAGE_SHIFT);
+
+		if (old->process != process || old->start >= end || old_end <= start)
+			continue;
+		old->n_pages = old->start < start ? (start - old->start) >> UMEM_PAGE_SHIFT : 0;
+		if (old_end <= end)
+			continue;
+		rest.page += (end - rest.start) >> UMEM_PAGE_SHIFT;
+		rest.n_pages = (old_end - end) >> UMEM_PAGE_SHIFT;
+		rest.start = end;
+		if (add_seen(part, &rest) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 int umem_cow_part_show(struct umem_cow_part *part, struct umem_cow_process *process,
 	uint64_t start, uint64_t end, uint64_t page)
 {
 	struct umem_cow_view view = { .start = start, .end = end, .part = part, .page = page };
-	struct umem_cow_seen *seen = reallocarray(part->seen, part->n_seen + 1, sizeof(*seen));
-
-	if (!seen)
-		return -ENOMEM;
-	part->seen = seen;
-	seen[part->n_seen++] = (struct umem_cow_seen){
+	struct umem_cow_seen seen = {
 		.process = process,
 		.start = start,
 		.page = page,
 		.n_pages = (end - start) >> UMEM_PAGE_SHIFT,
 	};
-	return umem_cow_map_add(&process->image, &view);
+	int r = unsee(part, process, start, end);
+
+	if (r == 0)
+		r = add_seen(part, &seen);
+	return r < 0 ? r : umem_cow_map_add(&process->image, &view);
 }
 
 uint64_t umem_cow_where(const struct umem_cow_map *map, const struct umem_cow_seen *seen,
@@ -139,29 +196,38 @@ static int note_blocks(struct umem_cow_part *part, uint64_t page, uint64_t n_pag
 		umem_min_u64(umem_align_up(page + n_pages, UMEM_COW_BLOCK_PAGES), part->n_pages));
 }
 
+int umem_cow_mark_pages(const struct umem_cow_run *run, enum umem_cow_state state)
+{
+	struct umem_cow_part *part = run->part;
+	int r = state == UMEM_COW_EMPTY ? 0 : note_blocks(part, run->page, run->n_pages);
+
+	for (uint64_t k = run->page; k < run->page + run->n_pages && r == 0; k++) {
+		uint8_t old = atomic_load_explicit(&part->state[k], memory_order_relaxed);
+
+		/* What is empty is not written for it; what is open stays so. */
+		if ((old & ~UMEM_COW_OPEN) != state)
+			atomic_store_explicit(&part->state[k], (uint8_t)state,
+				memory_order_relaxed);
+	}
+	return r;
+}
+
 int umem_cow_mark(struct umem_cow_process *process, uint64_t start, uint64_t end,
 	enum umem_cow_state state)
 {
 	const struct umem_cow_map *map = &process->image;
+	int r = 0;
 
-	for (size_t i = umem_cow_map_first(map, start); i < map->n && map->v[i].start < end; i++) {
+	for (size_t i = umem_cow_map_first(map, start);
+		i < map->n && map->v[i].start < end && r == 0; i++) {
 		struct umem_cow_run run = pages_of(&map->v[i], start, end);
-		int r = state == UMEM_COW_EMPTY ? 0 :
-			note_blocks(run.part, run.page, run.n_pages);
 
-		if (r < 0)
-			return r;
-		for (uint64_t k = run.page; k < run.page + run.n_pages; k++) {
-			uint8_t old = atomic_load_explicit(&run.part->state[k],
-				memory_order_relaxed);
-
-			/* What is empty is not written for it; what is open stays so. */
-			if ((old & ~UMEM_COW_OPEN) != state)
-				atomic_store_explicit(&run.part->state[k], (uint8_t)state,
-					memory_order_relaxed);
-		}
+		/* What one process does to its mapping the object does not notice. */
+		if (run.part->fd >= 0 && state == UMEM_COW_EMPTY)
+			continue;
+		r = umem_cow_mark_pages(&run, state);
 	}
-	return 0;
+	return r;
 }
 
 static int list_block(struct umem_cow *cow, struct umem_cow_part *part, uint64_t page)

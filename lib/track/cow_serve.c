@@ -57,6 +57,14 @@ void umem_cow_wake(struct umem_cow *cow)
 	(void)n; /* it can only be full, and then it wakes, too */
 }
 
+void umem_cow_awake(struct umem_cow *cow)
+{
+	uint64_t count;
+	ssize_t n = read(cow->server.wake_fd, &count, sizeof(count));
+
+	(void)n; /* another look is all that it asks for */
+}
+
 void umem_cow_fail(struct umem_cow *cow, int error)
 {
 	int none = 0;
@@ -119,14 +127,24 @@ static bool is_huge(struct umem_cow *cow, struct umem_cow_process *process, uint
 		0 && n == 1;
 }
 
+/* What was no huge page when it was protected is none now: khugepaged leaves it alone. */
+static bool may_be_huge(const struct umem_cow *cow, const struct umem_cow_process *process,
+	uint64_t addr)
+{
+	if (!atomic_load_explicit(&process->huge, memory_order_relaxed))
+		return false;
+	/* The list is the owner's before the moment. */
+	return atomic_load_explicit(&cow->order, memory_order_relaxed) != UMEM_COW_COPY ||
+		umem_ranges_has(&process->target->huge, addr);
+}
+
 void umem_cow_extent(struct umem_cow *cow, struct umem_cow_process *process, uint64_t addr,
 	struct umem_range *ret_range)
 {
 	struct umem_cow_server *s = &cow->server;
 	uint64_t page = umem_align_down(addr, UMEM_PAGE_BYTES);
 
-	if (atomic_load_explicit(&process->huge, memory_order_relaxed) &&
-		is_huge(cow, process, page)) {
+	if (may_be_huge(cow, process, page) && is_huge(cow, process, page)) {
 		ret_range->start = umem_align_down(addr, UMEM_COW_BLOCK_BYTES);
 		ret_range->end = ret_range->start + UMEM_COW_BLOCK_BYTES;
 		return;
@@ -266,10 +284,8 @@ static void serve_one(struct umem_cow *cow, struct umem_cow_process *process)
 	struct uffd_msg msg;
 	int r;
 
-	if (copying && umem_uffd_changing(process->uffd) == 1) {
-		if (!UMEM_FAULT_POINT("cow.no-peek"))
-			umem_cow_peek(cow, process);
-	}
+	if (copying && umem_uffd_changing(process->uffd) == 1 && !cow->no_peek)
+		umem_cow_peek(cow, process);
 	r = umem_uffd_read(process->uffd, &msg);
 	if (r == -EAGAIN)
 		return;
@@ -277,9 +293,14 @@ static void serve_one(struct umem_cow *cow, struct umem_cow_process *process)
 		umem_cow_fail(cow, r);
 		return;
 	}
-	if (msg.event != UFFD_EVENT_PAGEFAULT)
+	if (msg.event != UFFD_EVENT_PAGEFAULT) {
 		serve_event(cow, process, &msg);
-	else if (serve_fault(cow, process, msg.arg.pagefault.address, since_ns) == -EAGAIN)
+		return;
+	}
+	if (cow->options.place == UMEM_COW_PLACE_AUTO)
+		umem_cow_place_fault(&cow->server.place, process->target->pid,
+			(int)msg.arg.pagefault.feat.ptid, since_ns);
+	if (serve_fault(cow, process, msg.arg.pagefault.address, since_ns) == -EAGAIN)
 		hold(cow, process, umem_align_down(msg.arg.pagefault.address, UMEM_PAGE_BYTES),
 			since_ns);
 }
@@ -314,12 +335,15 @@ static bool lift_swept(struct umem_cow *cow)
 	return true;
 }
 
-/* Work for which nobody waits. Return: was there some? */
-static bool work(struct umem_cow *cow)
+/* Is there work for which nobody waits? */
+static bool has_work(const struct umem_cow *cow)
 {
-	if (atomic_load_explicit(&cow->order, memory_order_acquire) != UMEM_COW_COPY)
-		return false;
-	return lift_swept(cow) || umem_cow_copy_moved(cow);
+	const struct umem_cow_lifts *lifts = &cow->lifts;
+
+	return atomic_load_explicit(&cow->order, memory_order_acquire) == UMEM_COW_COPY &&
+		(atomic_load_explicit(&lifts->got, memory_order_relaxed) !=
+				atomic_load_explicit(&lifts->put, memory_order_relaxed) ||
+			umem_cow_may_copy_moved(cow));
 }
 
 /* Wait for messages. Return: how many descriptors have some; @ms as poll(2). */
@@ -329,12 +353,9 @@ static int await(struct umem_cow *cow, int ms)
 	/* At rest: whoever faults waits for the next order. */
 	bool rests = atomic_load_explicit(&cow->ack, memory_order_relaxed) == UMEM_COW_HOLD;
 	int n = rests ? poll(&s->polls[cow->n], 1, ms) : poll(s->polls, cow->n + 1, ms);
-	uint64_t count;
 
 	if (n > 0 && s->polls[cow->n].revents) {
-		ssize_t got = read(s->wake_fd, &count, sizeof(count));
-
-		(void)got;
+		umem_cow_awake(cow);
 		n--;
 	}
 	return rests ? 0 : n;
@@ -357,39 +378,43 @@ static void obey(struct umem_cow *cow, bool busy)
 	atomic_store_explicit(&cow->ack, order, memory_order_release);
 }
 
+/* How long to wait for messages: not at all when there is something else to do. */
+static int patience_ms(const struct umem_cow *cow)
+{
+	bool ordered = atomic_load_explicit(&cow->ack, memory_order_relaxed) !=
+		atomic_load_explicit(&cow->order, memory_order_acquire);
+
+	return ordered || cow->server.n_held || has_work(cow) ||
+			cow->options.place == UMEM_COW_PLACE_SPIN ? 0 : -1;
+}
+
+/* One step: what is there, or else something of what nobody waits for. */
+static void step(struct umem_cow *cow)
+{
+	struct umem_cow_server *s = &cow->server;
+	int n = await(cow, patience_ms(cow));
+
+	atomic_fetch_add(&cow->section, 1);
+	for (size_t i = 0; i < cow->n && n > 0; i++)
+		if (s->polls[i].revents)
+			serve_one(cow, &cow->v[i]);
+	if (s->n_held)
+		try_held(cow);
+	if (n == 0 && s->n_held == 0 && has_work(cow) && !lift_swept(cow))
+		umem_cow_copy_moved(cow);
+	atomic_fetch_add(&cow->section, 1);
+	if (n == 0 && s->n_held)
+		nanosleep(&(struct timespec){ .tv_nsec = RETRY_NS }, NULL);
+	obey(cow, n > 0);
+}
+
 static void *serve(void *user)
 {
 	struct umem_cow *cow = user;
-	bool spins = cow->options.place == UMEM_COW_PLACE_SPIN;
-	bool busy = true;
 
-	while (atomic_load_explicit(&cow->order, memory_order_acquire) != UMEM_COW_END) {
-		int order = atomic_load_explicit(&cow->order, memory_order_acquire);
-		bool awaited = atomic_load_explicit(&cow->ack, memory_order_relaxed) != order;
-		int n = await(cow, busy || spins || awaited || cow->server.n_held ? 0 : -1);
-
-		busy = n > 0;
-		for (size_t i = 0; i < cow->n && n > 0; i++) {
-			if (!cow->server.polls[i].revents)
-				continue;
-			atomic_fetch_add(&cow->section, 1);
-			serve_one(cow, &cow->v[i]);
-			atomic_fetch_add(&cow->section, 1);
-		}
-		if (cow->server.n_held) {
-			atomic_fetch_add(&cow->section, 1);
-			try_held(cow);
-			atomic_fetch_add(&cow->section, 1);
-			if (!busy && cow->server.n_held)
-				nanosleep(&(struct timespec){ .tv_nsec = RETRY_NS }, NULL);
-		}
-		obey(cow, busy);
-		if (!busy) {
-			atomic_fetch_add(&cow->section, 1);
-			busy = work(cow);
-			atomic_fetch_add(&cow->section, 1);
-		}
-	}
+	umem_cow_place_init(&cow->server.place);
+	while (atomic_load_explicit(&cow->order, memory_order_acquire) != UMEM_COW_END)
+		step(cow);
 	atomic_store(&cow->ack, UMEM_COW_END);
 	return NULL;
 }

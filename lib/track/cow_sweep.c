@@ -33,7 +33,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/base/fault.h"
+#include "lib/base/clock.h"
 #include "lib/base/note.h"
 #include "lib/kern/procmem.h"
 
@@ -107,7 +107,8 @@ static void lose_all(struct umem_cow *cow, const struct umem_cow_process *proces
 	for (size_t k = 0; k < cow->n_parts; k++) {
 		struct umem_cow_part *part = cow->parts[k];
 
-		if (part->n_seen == 0 || part->seen[0].process != process)
+		/* An object is there still. */
+		if (part->fd >= 0 || part->n_seen == 0 || part->seen[0].process != process)
 			continue;
 		for (size_t i = 0; i < part->blocks.n; i++)
 			for (uint64_t p = part->blocks.v[i].start; p < part->blocks.v[i].end; p++)
@@ -153,6 +154,52 @@ static int read_run(struct umem_cow *cow, const struct umem_cow_process *process
 	for (size_t i = 0; i < holes.n; i++)
 		for (uint64_t at = holes.v[i].start; at < holes.v[i].end; at += UMEM_PAGE_BYTES)
 			lost[(at - addr) >> UMEM_PAGE_SHIFT] = UMEM_COW_LOST_UNREADABLE;
+	return 0;
+}
+
+/* Read @run to @bytes while everything is stopped. Return: 0; UMEM_AGAIN: not whole; -errno. */
+static int read_stopped(const struct umem_cow_run *run, uint8_t *bytes)
+{
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges holes = { 0 };
+	const struct umem_cow_seen *seen = &run->part->seen[0];
+	uint8_t lost[UMEM_COW_CHUNK_PAGES];
+	struct umem_range range;
+	int r;
+
+	if (run->part->fd >= 0) {
+		r = umem_cow_object_read(run, bytes, lost);
+		return r == 0 && memchr(lost, UMEM_COW_LOST_PUNCHED, run->n_pages) ? UMEM_AGAIN :
+										     r;
+	}
+	if (umem_cow_where(&seen->process->image, seen, run, &range.start) != run->n_pages)
+		return UMEM_AGAIN;
+	range.end = range.start + (run->n_pages << UMEM_PAGE_SHIFT);
+	r = umem_procmem_read(seen->process->target->tid, seen->process->mem_fd,
+		UMEM_PROCMEM_AUTO, &range, 1, bytes, &holes);
+	return r == 0 && holes.n ? UMEM_AGAIN : r;
+}
+
+int umem_cow_copy_hot(struct umem_cow *cow, const struct umem_cow_run *run)
+{
+	struct umem_cow_staged staged = { run->part, run->page, run->n_pages, NULL };
+	uint8_t *bytes;
+	int r;
+
+	if (run->n_pages > UMEM_COW_CHUNK_PAGES || umem_now_ns() >= cow->hot_until_ns ||
+		umem_cow_ring_half_full(&cow->ring))
+		return UMEM_AGAIN;
+	/* At rest the ring is filled by the owner. */
+	bytes = umem_cow_ring_room(&cow->ring, run->n_pages);
+	r = bytes ? read_stopped(run, bytes) : UMEM_AGAIN;
+	if (r == -ESRCH)
+		return UMEM_GONE;
+	if (r != 0)
+		return r;
+	for (uint64_t i = 0; i < run->n_pages; i++)
+		umem_cow_take(run->part, run->page + i, UMEM_COW_WANTED, UMEM_COW_DONE);
+	staged.bytes = bytes;
+	umem_cow_ring_put(&cow->ring, &staged);
+	cow->n_hot += run->n_pages;
 	return 0;
 }
 
@@ -213,6 +260,12 @@ static int sweep_some(struct umem_cow *cow)
 
 	if (!next_hot(&cow->sweep, &run) && !next_cold(cow, &run))
 		return -ENODATA;
+	if (run.part->fd >= 0) {
+		r = umem_cow_object_read(&run, cow->sweep.bytes, lost);
+		if (r == 0)
+			keep(cow, &run, lost);
+		return r;
+	}
 	/* Before anything moved; what moved since is not WANTED behind the reading. */
 	seen = &run.part->seen[0];
 	n = umem_cow_where(&seen->process->image, seen, &run, &addr);
@@ -233,32 +286,71 @@ static int sweep_some(struct umem_cow *cow)
 	return 0;
 }
 
-/* The piece of the image that @staged is. */
-static void piece_of(const struct umem_cow_staged *staged, struct umem_cow_piece *ret_piece)
+/* The next address at which the image shows what is being given. Return: false at the end. */
+static bool next_piece(struct umem_cow_sweep *sweep, struct umem_cow_piece *ret_piece)
 {
-	const struct umem_cow_seen *seen = &staged->part->seen[0];
+	const struct umem_cow_part *part = sweep->given.part;
 
-	*ret_piece = (struct umem_cow_piece){
-		.member = seen->process->index,
-		.addr = seen->start + ((staged->page - seen->page) << UMEM_PAGE_SHIFT),
-		.n_pages = staged->n_pages,
-		.bytes = staged->bytes,
-	};
+	for (; sweep->i_seen < part->n_seen; sweep->i_seen++, sweep->given_pages = 0) {
+		const struct umem_cow_seen *seen = &part->seen[sweep->i_seen];
+
+		while (sweep->given_pages < sweep->given.n_pages) {
+			struct umem_cow_run rest = {
+				.part = sweep->given.part,
+				.page = sweep->given.page + sweep->given_pages,
+				.n_pages = sweep->given.n_pages - sweep->given_pages,
+			};
+			uint64_t addr = 0;
+			uint64_t n = umem_cow_where(&seen->process->image, seen, &rest, &addr);
+			const uint8_t *bytes = sweep->given.bytes +
+				(sweep->given_pages << UMEM_PAGE_SHIFT);
+
+			sweep->given_pages += n ? n : 1;
+			if (n == 0)
+				continue;
+			*ret_piece = (struct umem_cow_piece){ seen->process->index, addr, n, bytes };
+			return true;
+		}
+	}
+	return false;
 }
 
-static bool give_staged(struct umem_cow *cow, struct umem_cow_piece *ret_piece)
+/* Begin to give @staged. */
+static void give(struct umem_cow_sweep *sweep, const struct umem_cow_staged *staged)
 {
+	sweep->given = *staged;
+	sweep->i_seen = 0;
+	sweep->given_pages = 0;
+}
+
+/* Something that is copied already, staged pages first. Return: was there something? */
+static bool give_some(struct umem_cow *cow)
+{
+	struct umem_cow_sweep *sweep = &cow->sweep;
 	struct umem_cow_staged staged;
 
-	if (!umem_cow_ring_get(&cow->ring, &staged))
+	if (cow->giving) {
+		umem_cow_ring_give_back(&cow->ring);
+		cow->giving = false;
+		if (atomic_load(&cow->wants_room))
+			umem_cow_wake(cow);
+	}
+	if (umem_cow_ring_get(&cow->ring, &staged)) {
+		cow->giving = true;
+		give(sweep, &staged);
+		return true;
+	}
+	if (sweep->i_chunk == sweep->n_chunk)
 		return false;
-	cow->giving = true;
-	piece_of(&staged, ret_piece);
+	give(sweep, &sweep->chunk[sweep->i_chunk++]);
 	return true;
 }
 
-/* Nothing is left to sweep: is anything left at all? */
-static int finish(struct umem_cow *cow, struct umem_cow_piece *ret_piece)
+/*
+ * Nothing is left to sweep: is anything left at all? Return: -ENODATA: nothing that is not
+ * in the ring by now; UMEM_AGAIN, UMEM_GONE.
+ */
+static int finish(struct umem_cow *cow)
 {
 	uint64_t section = atomic_load(&cow->section);
 
@@ -271,38 +363,35 @@ static int finish(struct umem_cow *cow, struct umem_cow_piece *ret_piece)
 		sched_yield();
 		return UMEM_AGAIN;
 	}
-	if (give_staged(cow, ret_piece))
-		return 0;
-	*ret_piece = (struct umem_cow_piece){ 0 };
-	return 0;
+	return -ENODATA;
 }
 
 int umem_cow_next(struct umem_cow *cow, struct umem_cow_piece *ret_piece,
 	struct umem_note *note)
 {
 	struct umem_cow_sweep *sweep = &cow->sweep;
-	int r;
 
-	if (cow->giving) {
-		umem_cow_ring_give_back(&cow->ring);
-		cow->giving = false;
-		if (atomic_load(&cow->wants_room))
-			umem_cow_wake(cow);
-	}
 	for (;;) {
-		if (give_staged(cow, ret_piece))
+		int r;
+
+		if (sweep->given.part && next_piece(sweep, ret_piece))
 			return 0;
-		if (sweep->i_chunk < sweep->n_chunk) {
-			piece_of(&sweep->chunk[sweep->i_chunk++], ret_piece);
-			return 0;
-		}
+		sweep->given.part = NULL;
+		if (give_some(cow))
+			continue;
 		r = atomic_load(&cow->error);
 		if (r == 0)
 			r = sweep_some(cow);
 		if (r == 0)
 			continue;
 		if (r == -ENODATA)
-			return finish(cow, ret_piece);
+			r = finish(cow);
+		if (r == -ENODATA) {
+			if (give_some(cow))
+				continue;
+			*ret_piece = (struct umem_cow_piece){ 0 };
+			return 0;
+		}
 		if (r < 0)
 			umem_note_set(note, r, 0, "copying the memory of %zu processes: %s",
 				cow->n, strerror(-r));
@@ -348,6 +437,7 @@ static const char *const reasons[UMEM_COW_N_STATES] = {
 	[UMEM_COW_LOST_CHANGED] = "found unprotected before it was copied (replaced, merged, "
 				  "or made a guard)",
 	[UMEM_COW_LOST_UNREADABLE] = "cannot be read",
+	[UMEM_COW_LOST_PUNCHED] = "punched out of its object before it was copied",
 	[UMEM_COW_LOST_GONE] = "the process ended before it was copied",
 };
 

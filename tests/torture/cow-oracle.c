@@ -7,18 +7,16 @@
  * arguments: [--snapshots N] [--lanes N] [--churn SET] [--shared] [--huge]
  */
 #include <getopt.h>
-#include <sys/ptrace.h>
-#include <sys/uio.h>
-#include <sys/wait.h>
-#include <dirent.h>
 #include <unistd.h>
 
+#include "lib/kern/freeze.h"
 #include "lib/kern/procmem.h"
 #include "lib/track/cow.h"
 #include "tests/lib/harness.h"
 #include "tests/torture/cow-victim.h"
 
-#define MAX_THREADS 64
+/* Other tests may keep the machine busy. */
+#define DEADLINE_NS 20000000000ull
 
 /* The arena, in two versions. */
 static uint8_t *image, *frozen;
@@ -28,53 +26,13 @@ struct totals {
 	uint64_t snapshots, pages, lost, staged, swept, discards, unseen, moves, moment_max_ns;
 };
 
-static pid_t stopped[MAX_THREADS];
-static size_t n_stopped;
-
-static bool is_stopped(pid_t tid)
+static void stop_all(struct umem_freeze *freeze, const struct umem_target *target)
 {
-	for (size_t i = 0; i < n_stopped; i++)
-		if (stopped[i] == tid)
-			return true;
-	return false;
-}
+	struct umem_freeze_process process = { target->pid, target->pidfd, 0 };
+	struct umem_note note = { 0 };
+	int r = umem_freeze_stop(freeze, &process, 1, DEADLINE_NS, NULL, &note);
 
-/* Stop every thread; again until there is no new one. */
-static void stop_all(pid_t pid)
-{
-	bool more = true;
-	char path[64];
-
-	n_stopped = 0;
-	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	while (more) {
-		DIR *dir = opendir(path);
-		struct dirent *e;
-
-		T_CHECK(dir != NULL);
-		more = false;
-		while ((e = readdir(dir))) {
-			pid_t tid = atoi(e->d_name);
-			int status;
-
-			if (tid <= 0 || is_stopped(tid))
-				continue;
-			T_SYS(ptrace(PTRACE_SEIZE, tid, 0, 0));
-			T_SYS(ptrace(PTRACE_INTERRUPT, tid, 0, 0));
-			T_CHECK(waitpid(tid, &status, __WALL) == tid && WIFSTOPPED(status));
-			T_CHECK(n_stopped < MAX_THREADS);
-			stopped[n_stopped++] = tid;
-			more = true;
-		}
-		closedir(dir);
-	}
-}
-
-static void go_all(void)
-{
-	for (size_t i = 0; i < n_stopped; i++)
-		T_SYS(ptrace(PTRACE_DETACH, stopped[i], 0, 0));
-	n_stopped = 0;
+	T_CHECK(r == 0, "%s", note.text);
 }
 
 static void copy_frozen(struct umem_target *target)
@@ -152,7 +110,8 @@ static void take(struct umem_cow *cow, const struct v_plan *plan, uint64_t *rand
 	}
 }
 
-static void snapshot(pid_t pid, const struct v_plan *plan, uint64_t *rand, struct totals *totals)
+static void snapshot(pid_t pid, struct umem_freeze *freeze, const struct v_plan *plan,
+	uint64_t *rand, struct totals *totals)
 {
 	struct umem_range arena = { V_ARENA_AT, V_ARENA_END };
 	struct umem_ranges which = { .v = &arena, .n = 1 };
@@ -167,7 +126,7 @@ static void snapshot(pid_t pid, const struct v_plan *plan, uint64_t *rand, struc
 
 	r = umem_target_open(pid, NULL, &member.target, &note);
 	T_CHECK(r == 0, "%s", note.text);
-	r = umem_target_fetch_sync(member.target, 20000000000ull, &member.uffd, &stop_ns, &note);
+	r = umem_target_fetch_sync(member.target, DEADLINE_NS, &member.uffd, &stop_ns, &note);
 	if (r == -ENOTTY || r == -ENOSYS || r == -EPERM)
 		T_SKIP("%s", note.text);
 	T_CHECK(r == 0, "%s", note.text);
@@ -177,13 +136,13 @@ static void snapshot(pid_t pid, const struct v_plan *plan, uint64_t *rand, struc
 	T_CHECK(r == 0, "%s", note.text);
 	if (t_below(rand, 2))
 		usleep((useconds_t)t_below(rand, 20000));
-	stop_all(pid);
+	stop_all(freeze, member.target);
 	r = umem_cow_moment(cow, &note);
 	T_CHECK(r == 0, "%s", note.text);
 	copy_frozen(member.target);
 	memset(image, 0, V_ARENA_END - V_ARENA_AT);
 	drop(umem_cow_within_stop(cow, 0), totals, false);
-	go_all();
+	umem_freeze_go(freeze, NULL);
 	take(cow, plan, rand);
 	T_OK(umem_cow_lost(cow, 0, &lost));
 	umem_cow_stats(cow, &stats);
@@ -211,7 +170,7 @@ static struct v_plan parse(int argc, char **argv, unsigned *n_snapshots)
 		{ "pause", 1, NULL, 'p' }, { 0 },
 	};
 	struct v_plan plan = { .n_lanes = 2, .lane_pages = 512, .n_churners = 2,
-		.churn = V_CHURN_ALL, .cold_pages = 4096, .pause_us = 50 };
+		.churn = V_CHURN_ALL, .cold_pages = 2000, .pause_us = 50 };
 	int c;
 
 	*n_snapshots = 20;
@@ -233,6 +192,7 @@ int main(int argc, char **argv)
 {
 	uint64_t seed = t_seed(), rand = seed;
 	struct totals totals = { 0 };
+	struct umem_freeze *freeze;
 	unsigned n_snapshots;
 	struct v_plan plan = parse(argc, argv, &n_snapshots);
 	pid_t pid;
@@ -242,9 +202,11 @@ int main(int argc, char **argv)
 	mapped = calloc(1, (V_ARENA_END - V_ARENA_AT) / V_PAGE);
 	T_CHECK(image && frozen && mapped);
 	plan.seed = seed;
+	T_OK(umem_freeze_new(&freeze));
 	pid = v_start(&plan);
 	for (unsigned i = 0; i < n_snapshots; i++)
-		snapshot(pid, &plan, &rand, &totals);
+		snapshot(pid, freeze, &plan, &rand, &totals);
+	umem_freeze_free(freeze);
 	t_end(pid);
 	printf("%llu snapshots, %llu pages (%llu before a write or discard, %llu swept), "
 	       "%llu lost; %llu discards, %llu not seen in time, %llu moves; longest moment %llu us\n",

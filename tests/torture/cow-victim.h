@@ -17,7 +17,7 @@
 
 #define V_PAGE 4096ull
 #define V_ARENA_AT 0x10000000000ull
-#define V_SLOT_BYTES (64ull << 20)
+#define V_SLOT_BYTES (8ull << 20)
 #define V_MAX_LANES 8
 #define V_MAX_CHURNERS 8
 #define V_N_SLOTS (V_MAX_LANES + V_MAX_CHURNERS + 2)
