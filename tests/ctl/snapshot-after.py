@@ -149,11 +149,11 @@ def swapped_pages(place):
 
             until_true(v, look)
             for name in ("private", "memfd", "shared", "mixed"):
-                same_bytes(place, v, path, name)
+                same_bytes(place, v, path, method, name)
     return None
 
 
-def same_bytes(place, v, path, name):
+def same_bytes(place, v, path, method, name):
     """Now that its state does not matter any more: the bytes themselves."""
     with open(f"/proc/{v.pid}/mem", "rb", buffering=0) as mem:
         for start, end, state in v.truth(name):
@@ -162,8 +162,8 @@ def same_bytes(place, v, path, name):
             want = os.pread(mem.fileno(), end - start, start)
             got = read(place, path, start, end - start)
             for at in range(0, end - start, PAGE):
-                check(got[at:at + PAGE] == want[at:at + PAGE], name, "differs at",
-                      hex(start + at), state)
+                check(got[at:at + PAGE] == want[at:at + PAGE], method, name, "differs at",
+                      hex(start + at), state, got[at:at + 16], want[at:at + 16])
 
 
 CASES = [runs_on, same_moment, huge_pages]
