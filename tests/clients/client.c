@@ -14,6 +14,7 @@
 
 static char tmpdir[64];
 static pid_t tmpdir_owner;
+static sighandler_t before_term, before_int;
 
 static void remove_tmpdir(void)
 {
@@ -30,6 +31,16 @@ static void remove_tmpdir(void)
 	rmdir(tmpdir);
 }
 
+static void on_signal(int signo)
+{
+	sighandler_t before = signo == SIGTERM ? before_term : before_int;
+
+	remove_tmpdir();
+	if (before != SIG_DFL && before != SIG_IGN)
+		before(signo);
+	_exit(128 + signo);
+}
+
 const char *cl_tmpdir(void)
 {
 	if (!tmpdir[0]) {
@@ -38,6 +49,8 @@ const char *cl_tmpdir(void)
 			T_FAIL("mkdtemp: %s", strerror(errno));
 		tmpdir_owner = getpid();
 		atexit(remove_tmpdir);
+		before_term = signal(SIGTERM, on_signal);
+		before_int = signal(SIGINT, on_signal);
 	}
 	return tmpdir;
 }
