@@ -395,10 +395,11 @@ static int run(struct snapshot *s)
 	if (r == 0)
 		r = take_all(s, shooter, &note);
 	ctl_progress_end(&s->progress);
+	/* Of one that was there: not only that it is gone, but what became of the image. */
+	if (r == UMEM_GONE && shooter)
+		snprintf(note.text, sizeof(note.text), "process %d ended, or executed another "
+			"program, before all was copied: no image was made", s->pid);
 	umem_snapshotter_free(shooter);
-	if (r == UMEM_GONE && !note.text[0])
-		snprintf(note.text, sizeof(note.text), "process %d ended before all was copied: "
-			"no image was made", s->pid);
 	if (r == -ECANCELED)
 		snprintf(note.text, sizeof(note.text),
 			"interrupted: no image was made, and pid %d runs on", s->pid);

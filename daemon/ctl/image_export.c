@@ -185,6 +185,9 @@ static int export(struct making *m, struct umem_note *note)
 	m->options.user = m;
 	if (r == 0)
 		r = umem_image_export(image, m->format, m->out, &m->options, &made, note);
+	/* No process of this machine is gone. */
+	if (r == -ESRCH)
+		r = -ENOENT;
 	return r == 0 ? print_exported(m, &made) : r;
 }
 

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "lib/base/fd.h"
@@ -116,6 +117,26 @@ static int read_run(int fd, const struct umem_region *region, const struct umem_
 	/* The page in which the object ends is whole for those who map it. */
 	hole = umem_align_up(run->start + done, region->page_size_bytes);
 	return umem_ranges_add(holes, umem_min_u64(hole, run->end), run->end);
+}
+
+bool umem_reader_put_out(struct umem_reader *reader, const struct umem_region *region,
+	uint64_t start, uint64_t end)
+{
+	uint64_t len = end - start;
+	int fd = -1;
+	void *at;
+
+	if (region->kind != UMEM_KIND_SHMEM || find_object(reader, region, &fd) < 0 || fd < 0)
+		return false;
+	at = mmap(NULL, len, PROT_READ, MAP_SHARED, fd,
+		(off_t)(region->offset + (start - region->start)));
+	if (at == MAP_FAILED)
+		return false;
+	/* What is not in a page table of ours is not looked at; and no access, no SIGBUS. */
+	if (madvise(at, len, MADV_POPULATE_READ) == 0)
+		madvise(at, len, MADV_PAGEOUT);
+	munmap(at, len);
+	return true;
 }
 
 int umem_reader_read(struct umem_reader *reader, const struct umem_region *region,

@@ -10,6 +10,7 @@
 #ifndef UMEM_MEM_READER_H
 #define UMEM_MEM_READER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -73,5 +74,15 @@ int umem_reader_prepare(struct umem_reader *reader, const struct umem_region *re
  */
 int umem_reader_read(struct umem_reader *reader, const struct umem_region *region,
 	const struct umem_range *runs, size_t n_runs, void *buf, struct umem_ranges *holes);
+
+/**
+ * umem_reader_put_out - put pages of a shared object out (MADV_PAGEOUT) that the target
+ * does not map, as reading its object leaves them. Pages that somebody maps stay.
+ * @region: holds [@start, @end).
+ *
+ * Return: true if @region is of an object that can be reached this way.
+ */
+bool umem_reader_put_out(struct umem_reader *reader, const struct umem_region *region,
+	uint64_t start, uint64_t end);
 
 #endif

@@ -35,7 +35,6 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/note.h"
-#include "lib/op/pageout.h"
 #include "lib/op/snapshot_choose.h"
 #include "lib/op/snapshot_tree.h"
 #include "lib/op/watch.h"
@@ -235,71 +234,6 @@ static int step(void *user, uint64_t bytes)
 
 	return s->options.progress && s->options.progress(s->options.user, &progress) ?
 		-ECANCELED : 0;
-}
-
-int umem_snapshot_put_out(struct umem_snapshot_member *m, const struct umem_ranges *ranges)
-{
-	struct umem_pageout_options options = {
-		.size = sizeof(options),
-		.ranges = ranges->v,
-		.n_ranges = ranges->n,
-		.free_cached = true,
-	};
-	struct umem_pageout out;
-	int r = umem_pageout(m->target, &options, &out, NULL);
-
-	return r == UMEM_GONE || r == -ENOMEM ? r : 0;
-}
-
-/* A portion of swapped pages: copied, and out again. */
-static int copy_portion(struct umem_snapshot_member *m, struct umem_pageset *portion,
-	const struct umem_ranges *ranges)
-{
-	int r = umem_copier_copy(&m->copier, portion);
-
-	return r == 0 ? umem_snapshot_put_out(m, ranges) : r;
-}
-
-static int copy_swapped(struct umem_snapshot_member *m, struct umem_pageset *swapped)
-{
-	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset portion = { 0 };
-	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges ranges = { 0 };
-	struct umem_pageset_iter iter;
-	struct umem_range run;
-	int r = umem_pageset_walk(swapped, &iter);
-
-	if (r < 0)
-		return r;
-	while (r == 0 && umem_pageset_next(&iter, &run))
-		for (uint64_t at = run.start, end; at < run.end && r == 0; at = end) {
-			end = umem_min_u64(run.end, at + UMEM_SNAPSHOT_SWAPPED_BYTES);
-			r = umem_pageset_add(&portion, at, end);
-			if (r == 0)
-				r = umem_ranges_add(&ranges, at, end);
-			if (r < 0 || umem_pageset_bytes(&portion) < UMEM_SNAPSHOT_SWAPPED_BYTES)
-				continue;
-			r = copy_portion(m, &portion, &ranges);
-			umem_pageset_clear(&portion);
-			umem_ranges_clear(&ranges);
-		}
-	umem_pageset_walk_end(&iter);
-	return r == 0 && ranges.n ? copy_portion(m, &portion, &ranges) : r;
-}
-
-int umem_snapshot_copy(struct umem_snapshotter *s, struct umem_snapshot_member *m,
-	struct umem_pageset *set, struct umem_pageset *swapped)
-{
-	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset resident = { 0 };
-	int r;
-
-	if (!swapped || umem_pageset_empty(swapped))
-		return umem_copier_copy(&m->copier, set);
-	r = umem_pageset_union(&resident, set);
-	if (r == 0)
-		r = umem_pageset_subtract(&resident, swapped);
-	if (r == 0)
-		r = umem_copier_copy(&m->copier, &resident);
-	return r == 0 ? copy_swapped(m, swapped) : r;
 }
 
 static int take_options(struct umem_snapshotter *s, const struct umem_snapshot_options *options)

@@ -188,6 +188,9 @@ void umem_snapshot_begin_round(struct umem_snapshotter *s, uint64_t bytes);
 int umem_snapshot_put_out(struct umem_snapshot_member *member,
 	const struct umem_ranges *ranges);
 
+/** umem_snapshot_put_back - the same with a set of pages. */
+int umem_snapshot_put_back(struct umem_snapshot_member *member, struct umem_pageset *swapped);
+
 /** UMEM_SNAPSHOT_SWAPPED_BYTES - read in before it is put out again. */
 #define UMEM_SNAPSHOT_SWAPPED_BYTES (16ull << 20)
 

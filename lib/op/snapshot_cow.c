@@ -41,7 +41,8 @@ static int fetch(struct umem_snapshotter *s, struct umem_snapshot_member *m, int
 	struct umem_note *note)
 {
 	uint64_t stop_ns;
-	int r = umem_target_fetch_sync(m->target, UMEM_SNAPSHOT_ATTACH_NS, ret_uffd, &stop_ns, note);
+	int r = umem_target_fetch_sync(m->target, UMEM_SNAPSHOT_ATTACH_NS, ret_uffd, &stop_ns,
+		note);
 
 	if (r == 0)
 		s->result.attach_stop_ns = umem_max_u64(s->result.attach_stop_ns, stop_ns);
@@ -287,6 +288,8 @@ static int copy(struct umem_snapshotter *s, struct cow *c, struct umem_note *not
 	for (size_t i = 0; i < c->n && r == 0; i++) {
 		r = umem_copier_unstage(&c->members[i]->copier, &c->members[i]->stage,
 			NULL);
+		if (r == 0)
+			r = umem_snapshot_put_back(c->members[i], &c->members[i]->content.swapped);
 		if (r == 0)
 			r = umem_cow_populated(c->cow, i, &populated);
 		bytes += umem_pageset_bytes(&populated);

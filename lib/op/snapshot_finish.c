@@ -98,8 +98,9 @@ static int name_writers(struct umem_snapshotter *s, struct umem_snapshot_member 
 		r = 0;
 		for (size_t i = 0; i < mapper->written.n && r == 0; i++)
 			r = umem_reasons_add(&m->why, mapper->written.v[i].start,
-				mapper->written.v[i].end, "pid %d (%s) maps it too and may write it; "
-				UMEM_SNAPSHOT_HINT, mapper->pid, mapper->stat.comm);
+				mapper->written.v[i].end,
+				"pid %d (%s) maps it too and may write it; " UMEM_SNAPSHOT_HINT,
+				mapper->pid, mapper->stat.comm);
 	}
 	return r;
 }

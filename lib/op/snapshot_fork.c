@@ -306,6 +306,8 @@ static int copy(struct umem_snapshotter *s, struct forks *f, struct umem_note *n
 		if (r == 0)
 			r = umem_copier_unstage(&m->copier, &m->stage, NULL);
 		if (r == 0)
+			r = umem_snapshot_put_back(m, &m->content.swapped);
+		if (r == 0)
 			r = copy_child(s, f, m, note);
 	}
 	return r;

@@ -308,7 +308,8 @@ static bool next_piece(struct umem_cow_sweep *sweep, struct umem_cow_piece *ret_
 			sweep->given_pages += n ? n : 1;
 			if (n == 0)
 				continue;
-			*ret_piece = (struct umem_cow_piece){ seen->process->index, addr, n, bytes };
+			*ret_piece = (struct umem_cow_piece){ seen->process->index, addr, n,
+				bytes };
 			return true;
 		}
 	}

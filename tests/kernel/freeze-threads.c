@@ -238,7 +238,8 @@ static void registers_and_signals(void)
 		T_CHECK(list->v[0].tid == pid, "the leader is not the first");
 		check_registers(list);
 		told = find(list, ids->blocker);
-		T_CHECK(told->status.pr_sighold == (1ull << (SIGUSR1 - 1) | 1ull << (SIGRTMIN + 2)));
+		T_CHECK(told->status.pr_sighold ==
+			(1ull << (SIGUSR1 - 1) | 1ull << (SIGRTMIN + 2)));
 		T_CHECK(told->status.pr_sigpend == 1ull << (SIGUSR1 - 1), "%lx",
 			told->status.pr_sigpend);
 		for (size_t j = 0; j < list->n; j++) {
@@ -305,7 +306,8 @@ static void about_to_take(void)
 		/* Few at a time: all processes of a user share the room for them. */
 		for (unsigned long i = 0; !board->stop;) {
 			if (i < board->signals + 4 &&
-				sigqueue(pid, SIGRTMIN + 1, (union sigval){ .sival_int = 1000 }) == 0)
+				sigqueue(pid, SIGRTMIN + 1,
+					(union sigval){ .sival_int = 1000 }) == 0)
 				i++;
 		}
 		_exit(0);

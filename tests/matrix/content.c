@@ -79,7 +79,8 @@ static uint8_t *map(int prot, int flags, int fd)
 
 static void make(struct scene *s)
 {
-	int memfd = (int)T_SYS(memfd_create("content", MFD_CLOEXEC)), file = disk_file(PAGES, false);
+	int memfd = (int)T_SYS(memfd_create("content", MFD_CLOEXEC));
+	int file = disk_file(PAGES, false);
 	int deleted = disk_file(PAGES / 2, true);
 	const int rw = PROT_READ | PROT_WRITE;
 
