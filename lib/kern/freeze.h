@@ -35,7 +35,8 @@ struct umem_freeze_process {
 
 /**
  * enum umem_freeze_worker - threads of the kernel within a program. They run
- * none of its code and cannot be stopped, but they read and write its memory:
+ * none of its code, but they read and write its memory. They are not stopped: what
+ * they do would be broken off, and the program would see that.
  * @UMEM_FREEZE_WORKER_IO: for an io_uring.
  * @UMEM_FREEZE_WORKER_OTHER: for another device of the kernel, as vhost.
  */

@@ -134,14 +134,15 @@ static struct umem_freeze_slot *slot_of(struct umem_freeze *f, size_t process, i
 }
 
 /*
- * Why a thread may not be traced. Return: 0 and its slot is marked: it has
- * ended, or is a worker; UMEM_AGAIN nothing seems to forbid it; -errno.
+ * What a thread is, before it is touched: a kernel lets one trace a worker of an
+ * io_uring, but stopping it breaks off what it does, and the program reads -512 as
+ * the result of its request. Return: 0, with the slot marked if it is not to be
+ * traced; UMEM_AGAIN it may be traced; -errno.
  */
-static int why_refused(struct umem_freeze *f, struct umem_freeze_slot *slot)
+static int classify(struct umem_freeze *f, struct umem_freeze_slot *slot)
 {
 	int pid = f->targets[slot->process].who.pid, tid = slot->tid;
 	struct umem_proc_stat stat;
-	long tracer;
 
 	if (umem_proc_stat_read(pid, tid, &stat) < 0 || stat.state == 'X')
 		return 0;
@@ -156,37 +157,46 @@ static int why_refused(struct umem_freeze *f, struct umem_freeze_slot *slot)
 		slot->state = UMEM_FREEZE_WORKER;
 		return 0;
 	}
-	tracer = umem_inject_status_word(pid, tid, "TracerPid");
+	return UMEM_AGAIN;
+}
+
+/* A refusal: by another tracer, or for want of rights, if it lasts. */
+static int note_refused(struct umem_freeze *f, const struct umem_freeze_slot *slot)
+{
+	int pid = f->targets[slot->process].who.pid, tid = slot->tid;
+	long tracer = umem_inject_status_word(pid, tid, "TracerPid");
+
 	if (tracer > 0)
 		return umem_note_set(&f->note, -EBUSY, 0,
 			"thread %d of process %d is traced by process %ld already", tid, pid,
 			tracer);
-	return UMEM_AGAIN;
+	return umem_note_set(&f->note, -EPERM, 0,
+		"thread %d of process %d may not be traced: needs CAP_SYS_PTRACE, or the same user "
+		"and a kernel.yama.ptrace_scope that allows it", tid, pid);
 }
 
 static int seize(struct umem_freeze *f, struct umem_freeze_slot *slot)
 {
-	for (int i = 0; i < SEIZE_TRIES; i++) {
-		long r;
+	int r = classify(f, slot);
+
+	for (int i = 0; r == UMEM_AGAIN && i < SEIZE_TRIES; i++) {
+		long traced;
 
 		/* For tests: time for an exec to begin in between. */
 		umem_inject_wait_us(UMEM_FAULT_POINT("freeze.seize-delay-us"));
 		atomic_store(&f->seizing_ns, umem_now_ns());
-		r = umem_inject_trace(PTRACE_SEIZE, slot->tid, 0, PTRACE_O_TRACEEXEC);
+		traced = umem_inject_trace(PTRACE_SEIZE, slot->tid, 0, PTRACE_O_TRACEEXEC);
 		atomic_store(&f->seizing_ns, 0);
-		if (r == 0)
+		if (traced == 0)
 			slot->state = UMEM_FREEZE_SEIZED;
-		if (r == 0 || r == -ESRCH)
+		if (traced == 0 || traced == -ESRCH)
 			return 0;
-		r = why_refused(f, slot);
-		if (r != UMEM_AGAIN)
-			return (int)r;
-		sched_yield();
+		if (i > 0)
+			sched_yield();
+		/* It may have ended, or in an exec another one has its id. */
+		r = classify(f, slot);
 	}
-	return umem_note_set(&f->note, -EPERM, 0,
-		"thread %d of process %d may not be traced: needs CAP_SYS_PTRACE, or the same user "
-		"and a kernel.yama.ptrace_scope that allows it", slot->tid,
-		f->targets[slot->process].who.pid);
+	return r == UMEM_AGAIN ? note_refused(f, slot) : r;
 }
 
 /* A thread that was listed. Return: 0 and whether it was new, -errno. */

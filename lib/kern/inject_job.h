@@ -30,7 +30,7 @@ struct umem_inject_thread {
 /**
  * struct umem_inject_census - the threads of a target at one moment.
  * @v, @n: those that might be used, best first.
- * @n_alive: how many there are, zombies left out.
+ * @n_alive: how many there are, zombies and workers of the kernel left out.
  * @n_usable: how many of them are in a state that can be stopped.
  * @stuck_tid, @stuck_state: one that cannot be stopped, and its state letter; or 0.
  */

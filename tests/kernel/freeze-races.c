@@ -214,8 +214,8 @@ static void embrace(void)
 			pthread_t thread;
 
 			for (int j = 0; j < 6; j++)
-				pthread_create(&thread, NULL,
-					j == 5 ? execute_when_told : idle, board);
+				pthread_create(&thread, NULL, j == 5 ? execute_when_told : idle,
+					board);
 			board->ready = true;
 			pause();
 		}

@@ -305,9 +305,9 @@ static void about_to_take(void)
 	if (sender == 0) {
 		/* Few at a time: all processes of a user share the room for them. */
 		for (unsigned long i = 0; !board->stop;) {
-			if (i < board->signals + 4 &&
-				sigqueue(pid, SIGRTMIN + 1,
-					(union sigval){ .sival_int = 1000 }) == 0)
+			union sigval value = { .sival_int = 1000 };
+
+			if (i < board->signals + 4 && sigqueue(pid, SIGRTMIN + 1, value) == 0)
 				i++;
 		}
 		_exit(0);
