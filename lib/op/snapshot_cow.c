@@ -194,6 +194,8 @@ static int stop(struct umem_snapshotter *s, struct cow *c, struct umem_note *not
 {
 	int r = umem_snapshot_stop(s, note);
 
+	/* It waits for a thread of its own, which is not urgent and may share our processor. */
+	umem_urgent_end(&s->urgent);
 	if (r == 0)
 		r = umem_cow_moment(c->cow, note);
 	for (size_t i = 0; i < c->n && r == 0; i++)
