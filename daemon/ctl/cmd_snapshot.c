@@ -396,7 +396,7 @@ static int run(struct snapshot *s)
 		r = take_all(s, shooter, &note);
 	ctl_progress_end(&s->progress);
 	/* Of one that was there: not only that it is gone, but what became of the image. */
-	if (r == UMEM_GONE && shooter)
+	if (r == UMEM_GONE && (shooter || !note.text[0]))
 		snprintf(note.text, sizeof(note.text), "process %d ended, or executed another "
 			"program, before all was copied: no image was made", s->pid);
 	umem_snapshotter_free(shooter);

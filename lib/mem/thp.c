@@ -4,11 +4,16 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "lib/kern/pagemap.h"
 #include "lib/kern/pidfd.h"
 
 #define BLOCK_BYTES (2ull << 20)
+
+/* So often, and so long apart, a block that is busy is tried again. */
+#define TRIES    5
+#define PAUSE_NS 1000000
 
 /* Collapse [start, end). Return: bytes done. */
 static uint64_t collapse(const struct umem_target *target, uint64_t start, uint64_t end)
@@ -19,8 +24,14 @@ static uint64_t collapse(const struct umem_target *target, uint64_t start, uint6
 	for (uint64_t at = start; at < end; at += BLOCK_BYTES) {
 		struct iovec iov = { (void *)(uintptr_t)at, BLOCK_BYTES };
 		uint64_t bytes;
-		int r = umem_pidfd_madvise(target->pidfd, &iov, 1, MADV_COLLAPSE, &bytes);
+		int r = -EAGAIN;
 
+		/* A page that somebody holds just now (a read of ours, a batch) is in the way. */
+		for (int i = 0; i < TRIES && (r == -EAGAIN || r == -EBUSY); i++) {
+			if (i > 0)
+				nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
+			r = umem_pidfd_madvise(target->pidfd, &iov, 1, MADV_COLLAPSE, &bytes);
+		}
 		if (r == -ESRCH || r == -EPERM || r == -ENOSYS)
 			break;
 		sum += r == 0 ? bytes : 0;

@@ -75,6 +75,7 @@
 #include "lib/base/fault.h"
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
+#include "lib/kern/maps.h"
 #include "lib/kern/procmem.h"
 #include "lib/kern/swapdev.h"
 #include "lib/mem/thp.h"
@@ -94,6 +95,9 @@
 /* How much is unregistered in one step, and the pause behind it. */
 #define LIFT_BYTES    (4ull << 20)
 #define LIFT_PAUSE_NS 20000
+
+/* A mapping that is no larger is unregistered at once. */
+#define LIFT_WHOLE_BYTES (64ull << 20)
 
 static void deinit_process(struct umem_cow_process *p)
 {
@@ -451,15 +455,39 @@ void umem_cow_stats(const struct umem_cow *cow, struct umem_cow_stats *ret_stats
 	ret_stats->moment_ns = cow->moment_ns;
 }
 
-/* Unregister one mapping in steps; who waits is woken, which the kernel does not do by itself. */
+/*
+ * What is to be unregistered next of [@at, @end): a mapping as a whole, if it is not large,
+ * since a part of it would divide it for as long as the rest takes, and a mremap(2) of the
+ * target over both fails; of a large one a step.
+ */
+static struct umem_range next_release(const struct umem_cow_process *p, uint64_t at, uint64_t end)
+{
+	uint64_t step = umem_align_down(at, LIFT_BYTES) + LIFT_BYTES;
+	struct umem_range whole;
+
+	if (umem_maps_at(p->target->maps_fd, at, &whole) < 0)
+		return (struct umem_range){ at, umem_min_u64(end, step) };
+	if (whole.start >= end)
+		return (struct umem_range){ end, end };
+	if (whole.end - whole.start <= LIFT_WHOLE_BYTES)
+		return whole;
+	at = umem_max_u64(at, whole.start);
+	step = umem_align_down(at, LIFT_BYTES) + LIFT_BYTES;
+	return (struct umem_range){ at, umem_min_u64(whole.end, step) };
+}
+
+/* Lift all protection of a range, and wake who waits. */
 static void release(const struct umem_cow_process *p, const struct umem_range *range)
 {
-	for (uint64_t at = range->start, end; at < range->end; at = end) {
+	for (uint64_t at = range->start; at < range->end;) {
+		struct umem_range next = next_release(p, at, range->end);
 		uint64_t start_ns = umem_now_ns();
 
-		end = umem_min_u64(range->end, umem_align_down(at, LIFT_BYTES) + LIFT_BYTES);
-		umem_uffd_unregister(p->uffd, at, end);
-		umem_uffd_wake(p->uffd, at, end);
+		at = next.end;
+		if (next.start == next.end)
+			break;
+		umem_uffd_unregister(p->uffd, next.start, next.end);
+		umem_uffd_wake(p->uffd, next.start, next.end);
 		/* Where nothing was populated there is no reason to pause. */
 		if (umem_now_ns() - start_ns > LIFT_PAUSE_NS)
 			nanosleep(&(struct timespec){ .tv_nsec = LIFT_PAUSE_NS }, NULL);

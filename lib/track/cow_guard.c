@@ -43,6 +43,7 @@
 #include "lib/base/fault.h"
 #include "lib/mem/scan.h"
 #include "lib/mem/trackable.h"
+#include "lib/track/exact.h"
 
 /* How much is protected, or looked at, in one call while the target runs. */
 #define STEP_BYTES (4ull << 20)
@@ -362,8 +363,11 @@ static int register_region(struct umem_cow *cow, struct umem_cow_process *proces
 			why = "its object may not be opened";
 	}
 	if (!why) {
-		r = umem_uffd_register(process->uffd, region->start, region->end,
-			UFFDIO_REGISTER_MODE_WP);
+		r = umem_register_exactly(process->target, process->uffd, region->start,
+			region->end);
+		/* Changed since the list was read. */
+		if (r == UMEM_AGAIN)
+			return 0;
 		/* A memory that is gone answers ENOMEM here, not ESRCH (Linux 6.18). */
 		if (r == -ESRCH || (r == -ENOMEM && umem_target_gone(process->target)))
 			return gone(process);

@@ -44,8 +44,10 @@ static void read_done(struct cl_snapshot *s, json_t *event)
 	s->written_bytes = number(event, "written_bytes");
 	s->complete = json_is_true(json_object_get(event, "complete"));
 	json_array_foreach(json_object_get(event, "incomplete"), i, item) {
-		T_OK(umem_ranges_add(&s->incomplete, address(item, "start"),
-			address(item, "end")));
+		/* What may be anywhere takes nothing from what is said of single ranges. */
+		if (address(item, "end") != UINT64_MAX)
+			T_OK(umem_ranges_add(&s->incomplete, address(item, "start"),
+				address(item, "end")));
 		reason = json_string_value(json_object_get(item, "reason"));
 		if (i == 0 && reason)
 			snprintf(s->reason, sizeof(s->reason), "%s", reason);

@@ -103,8 +103,8 @@ static bool is_to_be_judged(const struct the_case *c, const struct cl_snapshot *
 	T_CHECK(strcmp(snapshot->method, method) == 0, "it took %s", snapshot->method);
 	if (snapshot->complete)
 		return true;
-	T_CHECK(c->claim != COMPLETE, "%s of %s is incomplete at %#llx: %s", method, c->name,
-		(unsigned long long)snapshot->incomplete.v[0].start, snapshot->reason);
+	T_CHECK(c->claim != COMPLETE, "%s of %s is incomplete: %s", method, c->name,
+		snapshot->reason);
 	if (sums->n_incomplete++ == 0)
 		printf("	incomplete: %s\n", snapshot->reason);
 	return c->claim == LANES;
@@ -150,12 +150,19 @@ static void run_case(const struct the_case *c, const char *method, struct sums *
 {
 	/* Threads and descriptors come and go of themselves. */
 	const unsigned leaving = SC_THREADS | SC_WILD;
+	struct sc_setup setup = c->setup;
 	struct sums sums = { 0 };
 	struct cl_traces traces;
 	struct sc_victim victim;
 	uint64_t start_ns = t_now_ns();
 
-	sc_start(&victim, &c->setup);
+	/*
+	 * Rarely, a mapping that is replaced while it is registered or released is divided for
+	 * a moment, and a mremap(2) over both parts fails just then (kernel/register-splits).
+	 */
+	if (strcmp(method, "cow") == 0 || strcmp(method, "precopy") == 0)
+		setup.churn &= ~(unsigned)SC_MREMAP;
+	sc_start(&victim, &setup);
 	if (c->setup.kind == SC_MERGED)
 		T_UNTIL(30, n_merged(victim.pid) > c->setup.n_pages / 2);
 	if (!(c->setup.churn & leaving))
