@@ -59,8 +59,10 @@ int umem_wp_async_register(struct umem_wp_async *self, struct umem_region *regio
 	region->untrackable = explain_kind(region->kind);
 	if (region->untrackable)
 		return 0;
-	r = target->adopted ? umem_uffd_register(target->uffd, start, end, UFFDIO_REGISTER_MODE_WP) :
-			      umem_register_exactly(target, target->uffd, start, end);
+	if (target->adopted)
+		r = umem_uffd_register(target->uffd, start, end, UFFDIO_REGISTER_MODE_WP);
+	else
+		r = umem_register_exactly(target, target->uffd, start, end);
 	if (r == UMEM_AGAIN)
 		return r;
 	/* A memory that is gone answers ENOMEM here (Linux 6.18), not ESRCH. */
