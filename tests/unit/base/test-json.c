@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <cmocka.h>
 
 /* A stream into memory. */
@@ -146,6 +147,126 @@ static void failures(void **state)
 	fclose(full);
 }
 
+static const struct umem_json_limits limits = { 1 << 16, 8, 1000 };
+
+static int parse(const char *in, struct umem_json **ret)
+{
+	return umem_json_parse(in, strlen(in), &limits, ret, NULL);
+}
+
+static int count_key(void *user, const char *key, const struct umem_json *value)
+{
+	*(int *)user += strcmp(key, "n") == 0;
+	return strcmp(key, "stop") == 0 ? 7 : 0;
+}
+
+static void look(void **state)
+{
+	UMEM_CLEANUP(umem_json_freep) struct umem_json *o = NULL;
+	const struct umem_json *a;
+	int n = 0;
+
+	assert_int_equal(0, parse("{\"n\":-9223372036854775808,\"t\":\"x\",\"b\":true,"
+				  "\"f\":1.5,\"z\":null,\"a\":[1,\"2\"],\"stop\":{}}", &o));
+	assert_true(umem_json_get_int(o, "n", 1) == INT64_MIN);
+	assert_string_equal("x", umem_json_get_text(o, "t", "y"));
+	assert_true(umem_json_get_bool(o, "b", false));
+	a = umem_json_get(o, "a");
+	assert_int_equal(2, umem_json_count(a));
+	assert_int_equal(1, umem_json_as_int(umem_json_item(a, 0), 9));
+	assert_int_equal(UMEM_JSON_TEXT, umem_json_type(umem_json_item(a, 1)));
+	assert_int_equal(UMEM_JSON_NONE, umem_json_type(umem_json_item(a, 2)));
+	assert_int_equal(UMEM_JSON_FLOAT, umem_json_type(umem_json_get(o, "f")));
+	assert_int_equal(UMEM_JSON_NULL, umem_json_type(umem_json_get(o, "z")));
+	assert_int_equal(7, umem_json_count(o));
+	assert_int_equal(7, umem_json_each(o, count_key, &n));
+	assert_int_equal(1, n);
+	/* Of another type, or not there. */
+	assert_int_equal(5, umem_json_get_int(o, "t", 5));
+	assert_int_equal(5, umem_json_get_int(o, "f", 5));
+	assert_string_equal("y", umem_json_get_text(o, "n", "y"));
+	assert_false(umem_json_get_bool(o, "n", false));
+	assert_null(umem_json_get(o, "nothing"));
+	assert_null(umem_json_get(a, "n"));
+	assert_null(umem_json_get(NULL, "n"));
+	assert_int_equal(0, umem_json_count(NULL));
+}
+
+static void bad_text(void **state)
+{
+	static const char *const bad[] = {
+		"", " ", "[]", "1", "null", "{", "{}}", "{}{}", "{\"a\":1,}", "{'a':1}",
+		"{\"a\":1,\"a\":2}", "{\"a\":9223372036854775808}", "{\"a\":\"\\u0000\"}",
+		"{\"a\":\"\xff\"}", "{\"a\":nan}", "{\"a\":01}", "{\"a\":\"\n\"}", "{\"a\" 1}",
+	};
+	struct umem_json *o = NULL;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(-EBADMSG, parse(bad[i], &o));
+		assert_null(o);
+	}
+	/* A NUL is no blank. */
+	assert_int_equal(-EBADMSG, umem_json_parse("{}\0", 3, &limits, &o, NULL));
+}
+
+/* @n times @open, then as often @close, as the member of an object. */
+static int nested(unsigned n, const char *open, const char *close, struct umem_note *note)
+{
+	char text[4096] = "{\"a\":";
+	struct umem_json *o = NULL;
+	int r;
+
+	for (unsigned i = 0; i < n; i++)
+		strcat(text, open);
+	for (unsigned i = 0; i < n; i++)
+		strcat(text, close);
+	strcat(text, "}");
+	r = umem_json_parse(text, strlen(text), &limits, &o, note);
+	umem_json_free(o);
+	return r;
+}
+
+static void caps(void **state)
+{
+	struct umem_note note = { 0 };
+	char many[4096] = "{\"a\":[0";
+	struct umem_json *o = NULL;
+
+	assert_int_equal(0, nested(7, "[", "]", NULL));
+	assert_int_equal(-E2BIG, nested(8, "[", "]", &note));
+	assert_string_equal("deeper than 8 levels", note.text);
+	assert_int_equal(-E2BIG, nested(1000, "[", "]", NULL));
+	for (int i = 0; i < 996; i++)
+		strcat(many, ",0");
+	strcat(many, "]}");
+	assert_int_equal(0, parse(many, &o));
+	o = umem_json_free(o);
+	many[strlen(many) - 2] = '\0';
+	strcat(many, ",1,1]}");
+	assert_int_equal(-E2BIG, parse(many, &o));
+	/* Brackets in a string are no depth. */
+	assert_int_equal(0, parse("{\"a\":\"[[[[[[[[[[[[\\\"[[[[\"}", &o));
+	o = umem_json_free(o);
+	assert_int_equal(-E2BIG,
+		umem_json_parse("{}        ", 10, &(struct umem_json_limits){ 9, 1, 1 }, &o, NULL));
+}
+
+static void there_and_back(void **state)
+{
+	static const char in[] = "{\"b\":1,\"a\":[null,false,\"\\\"\"],\"c\":{\"d\":-5}}";
+	UMEM_CLEANUP(umem_json_freep) struct umem_json *o = NULL;
+	UMEM_FREE char *out = NULL;
+	size_t len;
+
+	assert_int_equal(0, parse(in, &o));
+	assert_int_equal(0, umem_json_dump(o, &out, &len));
+	assert_string_equal(in, out);
+	assert_int_equal(sizeof(in) - 1, len);
+	umem_json_set_consume(o, "x", NULL);
+	assert_int_equal(-ENOMEM, umem_json_dump(o, &out, &len));
+	assert_int_equal(-ENOMEM, umem_json_dump(NULL, &out, &len));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -154,6 +275,10 @@ int main(void)
 		cmocka_unit_test(streamed),
 		cmocka_unit_test(streamed_twice),
 		cmocka_unit_test(failures),
+		cmocka_unit_test(look),
+		cmocka_unit_test(bad_text),
+		cmocka_unit_test(caps),
+		cmocka_unit_test(there_and_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
