@@ -48,6 +48,7 @@ static const char *const words[] = {
 	"0", "-", ":", "/", " ", "\n", "\t", "<none>", "0x", "ffffffffffffffff", "\\012",
 	"18446744073709551615", "18446744073709551616", "UserBufs:\t1\n", "VmPin:\t", "kB",
 	"K", "M", "G", "T", "ns", "us", "ms", "s", "m", ".", ")", "(", "r--p", "\xff",
+	"{", "}", "[", "]", "\"", ",", "{\"a\":", "?[]", "\\u0000",
 };
 
 static size_t mutate(uint64_t *rng, uint8_t *data, size_t len)

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The descriptions that are built in: they can be read, they are the files that
+ * are installed, and what a worker says has the same shape as what a client gets.
+ */
+#include "lib/proto/interfaces.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "lib/base/fd.h"
+
+static void load(void **state)
+{
+	struct umem_interfaces all = { 0 };
+	struct umem_note note = { 0 };
+
+	assert_int_equal(0, umem_interfaces_load(&all, &note));
+	assert_non_null(umem_interfaces_find(&all, "org.varlink.service"));
+	assert_non_null(umem_interfaces_find(&all, "io.umemd.Targets"));
+	assert_null(umem_interfaces_find(&all, "io.umemd"));
+	umem_interfaces_deinit(&all);
+}
+
+static void as_installed(void **state)
+{
+	const char *tree = getenv("UMEM_SOURCE");
+	struct umem_interfaces all = { 0 };
+
+	if (!tree)
+		skip();
+	assert_int_equal(0, umem_interfaces_load(&all, NULL));
+	for (size_t i = 0; i < UMEM_N_INTERFACES; i++) {
+		UMEM_FREE char *text = NULL;
+		char path[4096];
+
+		snprintf(path, sizeof(path), "%s/lib/proto/%s.varlink", tree, all.v[i]->name);
+		assert_int_equal(0, umem_read_file(AT_FDCWD, path, 1 << 16, &text, NULL));
+		assert_string_equal(text, all.v[i]->text);
+	}
+	umem_interfaces_deinit(&all);
+}
+
+/* What stands behind "type @name", up to the closing parenthesis at the start of a line. */
+static const char *type_text(const struct umem_idl *idl, const char *name, size_t *ret_len)
+{
+	char head[64];
+	const char *at;
+
+	snprintf(head, sizeof(head), "\ntype %s (", name);
+	at = strstr(idl->text, head);
+	assert_non_null(at);
+	*ret_len = (size_t)(strstr(at, ")\n") - at);
+	return at;
+}
+
+static void same_types(void **state)
+{
+	static const char *const names[] = { "Range", "Reason", "Change", "Area", "Round" };
+	struct umem_interfaces all = { 0 };
+	const struct umem_idl *worker, *dirty;
+
+	assert_int_equal(0, umem_interfaces_load(&all, NULL));
+	worker = umem_interfaces_find(&all, "io.umemd.Worker");
+	dirty = umem_interfaces_find(&all, "io.umemd.Dirty");
+	for (size_t i = 0; i < UMEM_ARRAY_LEN(names); i++) {
+		size_t n, m;
+		const char *a = type_text(worker, names[i], &n);
+		const char *b = type_text(dirty, names[i], &m);
+
+		assert_int_equal(n, m);
+		assert_memory_equal(a, b, n);
+	}
+	umem_interfaces_deinit(&all);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(load),
+		cmocka_unit_test(as_installed),
+		cmocka_unit_test(same_types),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
