@@ -168,16 +168,11 @@ int umem_proc_stat_parse(const char *text, size_t len_bytes, struct umem_proc_st
 	return 0;
 }
 
-int umem_proc_stat_read(int pid, int tid, struct umem_proc_stat *ret_stat)
+static int read_stat(int dirfd, const char *path, struct umem_proc_stat *ret_stat)
 {
-	char path[64], text[STAT_MAX_BYTES];
+	UMEM_FD int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+	char text[STAT_MAX_BYTES];
 	ssize_t n;
-
-	if (tid > 0)
-		snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
-	else
-		snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	UMEM_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return -errno;
@@ -187,4 +182,23 @@ int umem_proc_stat_read(int pid, int tid, struct umem_proc_stat *ret_stat)
 	if (n < 0)
 		return -errno;
 	return umem_proc_stat_parse(text, (size_t)n, ret_stat);
+}
+
+int umem_proc_stat_read_at(int proc_fd, int tid, struct umem_proc_stat *ret_stat)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "task/%d/stat", tid);
+	return read_stat(proc_fd, tid > 0 ? path : "stat", ret_stat);
+}
+
+int umem_proc_stat_read(int pid, int tid, struct umem_proc_stat *ret_stat)
+{
+	char path[64];
+
+	if (tid > 0)
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
+	else
+		snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	return read_stat(AT_FDCWD, path, ret_stat);
 }

@@ -79,4 +79,7 @@ int umem_proc_stat_parse(const char *text, size_t len_bytes, struct umem_proc_st
  */
 int umem_proc_stat_read(int pid, int tid, struct umem_proc_stat *ret_stat);
 
+/** umem_proc_stat_read_at - the same with @proc_fd, a descriptor of /proc/PID. */
+int umem_proc_stat_read_at(int proc_fd, int tid, struct umem_proc_stat *ret_stat);
+
 #endif

@@ -19,6 +19,8 @@
 #include "lib/mem/mappers.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -101,6 +103,11 @@ int umem_mappers_begin(struct umem_mappers *m, const struct umem_target *target,
 	}
 	if (m->proc)
 		rewinddir(m->proc);
+	if (target->reach) {
+		/* No /proc here: all others are hidden. */
+		m->n_index = 0;
+		m->n_hidden = 1;
+	}
 	if (r < 0 || m->n_index == 0)
 		return r;
 	qsort(m->index, m->n_index, sizeof(m->index[0]), by_object);
@@ -158,6 +165,8 @@ static int read_maps(struct umem_mappers *m, int tid)
 /* Look at one process. Return: 1 when it maps something, 0, -ENOMEM. */
 static int look(struct umem_mappers *m, int pid)
 {
+	UMEM_FD int dir_fd = -1;
+	char path[32];
 	int tid = pid, r;
 
 	r = read_maps(m, tid);
@@ -165,7 +174,9 @@ static int look(struct umem_mappers *m, int pid)
 	if (r == -ESRCH || (r == 0 && m->maps.n == 0)) {
 		if (umem_proc_stat_read(pid, 0, &m->now.stat) < 0 || m->now.stat.kernel_thread)
 			return 0;
-		tid = umem_target_live_thread(pid, &m->now.stat);
+		snprintf(path, sizeof(path), "/proc/%d", pid);
+		dir_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		tid = umem_target_live_thread(pid, dir_fd, &m->now.stat);
 		if (tid < 0 || tid == pid)
 			return 0;
 		r = read_maps(m, tid);

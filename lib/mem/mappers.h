@@ -35,7 +35,7 @@ struct umem_mapper {
 /**
  * struct umem_mappers - a walk; all zero before the first one.
  * @n_hidden: processes so far that may not be looked at; also 1 when /proc
- *	hides processes of others altogether.
+ *	hides processes of others altogether, or is out of reach.
  * @proc, @tid, @pid, @index, @n_index, @index_room, @maps, @now: private.
  */
 struct umem_mappers {

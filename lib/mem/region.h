@@ -72,6 +72,9 @@ enum umem_backing {
 	UMEM_BACKING_DEVICE,
 };
 
+/** umem_ask_backing - what the file behind a mapping is; @user is whoever knows. */
+typedef enum umem_backing umem_ask_backing(const void *user, const struct umem_vma *vma);
+
 /** umem_region_backing - ask for the file behind a mapping of process @pid. */
 enum umem_backing umem_region_backing(int pid, const struct umem_vma *vma);
 

@@ -114,7 +114,7 @@ static int look(struct umem_residency *map)
 	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges vanished = { 0 };
 	const struct umem_target *target = map->target;
 	bool query = umem_feats_has(&target->feats, UMEM_FEAT_PROCMAP_QUERY);
-	int r = umem_space_refresh(&map->space, target->tid, target->maps_fd,
+	int r = umem_space_refresh(&map->space, umem_target_backing, target, target->maps_fd,
 		query ? UMEM_MAPS_AUTO : UMEM_MAPS_TEXT, &appeared, &vanished);
 
 	for (size_t i = 0; i < map->space.n && r == 0; i++)

@@ -77,8 +77,8 @@ bool umem_space_mapped(const struct umem_space *space, uint64_t start, uint64_t 
 }
 
 /* The region of @vma: classified anew, or as its old self at the same place was. */
-static void init_region(struct umem_region *region, const struct umem_vma *vma, int pid,
-	const struct umem_region *old)
+static void init_region(struct umem_region *region, const struct umem_vma *vma,
+	umem_ask_backing *ask, const void *user, const struct umem_region *old)
 {
 	enum umem_backing backing = UMEM_BACKING_UNKNOWN;
 
@@ -92,15 +92,16 @@ static void init_region(struct umem_region *region, const struct umem_vma *vma, 
 		region->page_size_bytes = old->page_size_bytes;
 		return;
 	}
-	if (pid > 0)
-		backing = umem_region_backing(pid, vma);
+	if (ask)
+		backing = ask(user, vma);
 	umem_region_init(region, vma, backing);
 	/* The text of maps does not tell the page size; assume the common one. */
 	if (backing == UMEM_BACKING_HUGETLB && vma->page_size_bytes == 0)
 		region->page_size_bytes = 2u << 20;
 }
 
-static int build(struct umem_space *space, const struct umem_maps *maps, int pid)
+static int build(struct umem_space *space, const struct umem_maps *maps, umem_ask_backing *ask,
+	const void *user)
 {
 	size_t old = 0;
 
@@ -117,7 +118,7 @@ static int build(struct umem_space *space, const struct umem_maps *maps, int pid
 
 		while (old < space->n && space->v[old].end <= vma->start)
 			old++;
-		init_region(&space->before[i], vma, pid,
+		init_region(&space->before[i], vma, ask, user,
 			old < space->n && space->v[old].start < vma->end ?
 				&space->v[old] : NULL);
 	}
@@ -166,8 +167,8 @@ static int compare(const struct umem_region *a, size_t n_a, struct umem_region *
 	return 0;
 }
 
-int umem_space_refresh(struct umem_space *space, int pid, int maps_fd,
-	enum umem_maps_method method, struct umem_ranges *appeared,
+int umem_space_refresh(struct umem_space *space, umem_ask_backing *ask, const void *user,
+	int maps_fd, enum umem_maps_method method, struct umem_ranges *appeared,
 	struct umem_ranges *vanished)
 {
 	struct umem_maps *maps = &space->maps[space->now ^ 1];
@@ -179,7 +180,7 @@ int umem_space_refresh(struct umem_space *space, int pid, int maps_fd,
 		return UMEM_GONE; /* no process lives without a mapping */
 	umem_ranges_clear(appeared);
 	umem_ranges_clear(vanished);
-	r = build(space, maps, pid);
+	r = build(space, maps, ask, user);
 	if (r < 0)
 		return r;
 	r = compare(space->v, space->n, space->before, maps->n, appeared, vanished);

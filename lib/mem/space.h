@@ -39,7 +39,7 @@ void umem_space_deinit(struct umem_space *space);
 
 /**
  * umem_space_refresh - read the live map and compare.
- * @pid: whose files to ask for their file system; 0 asks none (tests).
+ * @ask, @user: who knows what the file behind a mapping is; NULL: nobody (tests).
  * @maps_fd: of umem_maps_open().
  * @method: how to read it.
  * @appeared: overwritten: addresses that map something they did not map before.
@@ -49,8 +49,8 @@ void umem_space_deinit(struct umem_space *space);
  * Return: 0; UMEM_GONE when the memory exists no longer; -errno as
  * umem_maps_read(), the space then unchanged.
  */
-int umem_space_refresh(struct umem_space *space, int pid, int maps_fd,
-	enum umem_maps_method method, struct umem_ranges *appeared,
+int umem_space_refresh(struct umem_space *space, umem_ask_backing *ask, const void *user,
+	int maps_fd, enum umem_maps_method method, struct umem_ranges *appeared,
 	struct umem_ranges *vanished);
 
 /** umem_space_find - the region that holds @addr, or NULL. */

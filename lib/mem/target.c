@@ -28,6 +28,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
+#include "lib/kern/filecache.h"
 #include "lib/kern/pagemap.h"
 #include "lib/kern/pidfd.h"
 #include "lib/kern/uffd.h"
@@ -76,27 +77,37 @@ static int open_pidfd(int pid, int *ret_pidfd, struct umem_note *note)
 	return umem_note_set(note, r, 0, "pidfd_open of %d: %s", pid, strerror(-r));
 }
 
-int umem_target_live_thread(int pid, const struct umem_proc_stat *leader)
+/* The next thread of a process that has not ended, or -1. */
+static int live_thread(DIR *dir, int dir_fd)
 {
 	struct umem_proc_stat stat;
 	struct dirent *entry;
-	char path[40];
-	int found = -1;
+
+	while ((entry = readdir(dir))) {
+		int tid = atoi(entry->d_name);
+
+		if (tid > 0 && umem_proc_stat_read_at(dir_fd, tid, &stat) == 0 &&
+			stat.state != 'Z' && stat.state != 'X')
+			return tid;
+	}
+	return -1;
+}
+
+int umem_target_live_thread(int pid, int dir_fd, const struct umem_proc_stat *leader)
+{
+	int fd, found;
 	DIR *dir;
 
 	if (leader->state != 'Z' && leader->state != 'X')
 		return pid;
-	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	dir = opendir(path);
-	while (dir && found < 0 && (entry = readdir(dir))) {
-		int tid = atoi(entry->d_name);
-
-		if (tid > 0 && umem_proc_stat_read(pid, tid, &stat) == 0 &&
-			stat.state != 'Z' && stat.state != 'X')
-			found = tid;
+	fd = openat(dir_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = fd >= 0 ? fdopendir(fd) : NULL;
+	if (!dir) {
+		umem_fd_close(fd);
+		return -1;
 	}
-	if (dir)
-		closedir(dir);
+	found = live_thread(dir, dir_fd);
+	closedir(dir);
 	return found;
 }
 
@@ -107,17 +118,18 @@ static int open_proc(struct umem_target *target, struct umem_note *note)
 	int r;
 
 	snprintf(path, sizeof(path), "/proc/%d", target->pid);
-	target->proc_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	target->dir_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (target->dir_fd >= 0)
+		target->proc_fd = fcntl(target->dir_fd, F_DUPFD_CLOEXEC, 0);
 	if (target->proc_fd < 0)
 		return errno == ENOENT ? UMEM_GONE : -errno;
-	r = umem_proc_stat_read(target->pid, 0, &stat);
+	r = umem_proc_stat_read_at(target->dir_fd, 0, &stat);
 	if (r < 0)
 		return r == -ENOENT || r == -ESRCH ? UMEM_GONE : r;
 	if (stat.kernel_thread)
 		return umem_note_set(note, -ENOTSUP, 0,
 			"pid %d (%s) is a kernel thread; it has no memory of its own",
 			target->pid, stat.comm);
-	target->tid = target->pid;
 	do
 		r = umem_target_follow(target);
 	while (r == UMEM_AGAIN);
@@ -163,6 +175,18 @@ static int probe_features(struct umem_target *target, const char *override,
 	return r < 0 ? umem_note_set(note, r, 0, "probing the kernel: %s", strerror(-r)) : 0;
 }
 
+struct umem_target *umem_target_new(int pid)
+{
+	struct umem_target *target = calloc(1, sizeof(*target));
+
+	if (!target)
+		return NULL;
+	target->pid = target->tid = pid;
+	target->pidfd = target->dir_fd = target->proc_fd = target->maps_fd = -1;
+	target->pagemap_fd = target->mem_fd = target->uffd = -1;
+	return target;
+}
+
 int umem_target_open(int pid, const struct umem_attach_options *options,
 	struct umem_target **ret_target, struct umem_note *note)
 {
@@ -171,12 +195,9 @@ int umem_target_open(int pid, const struct umem_attach_options *options,
 
 	if (pid <= 0)
 		return umem_note_set(note, -EINVAL, 0, "%d is not a process id", pid);
-	target = calloc(1, sizeof(*target));
+	target = umem_target_new(pid);
 	if (!target)
 		return -ENOMEM;
-	target->pid = pid;
-	target->pidfd = target->proc_fd = target->maps_fd = -1;
-	target->pagemap_fd = target->uffd = -1;
 	r = open_pidfd(pid, &target->pidfd, note);
 	if (r == 0)
 		r = open_proc(target, note);
@@ -197,20 +218,20 @@ int umem_target_open(int pid, const struct umem_attach_options *options,
 int umem_target_follow(struct umem_target *target)
 {
 	struct umem_proc_stat stat;
-	char path[64];
+	char path[32];
 	int tid, fd, r;
 
-	if (umem_proc_stat_read(target->pid, target->tid, &stat) == 0 && stat.state != 'Z' &&
+	if (umem_proc_stat_read_at(target->dir_fd, target->tid, &stat) == 0 && stat.state != 'Z' &&
 		stat.state != 'X')
 		return 0;
-	r = umem_proc_stat_read(target->pid, 0, &stat);
+	r = umem_proc_stat_read_at(target->dir_fd, 0, &stat);
 	if (r < 0)
 		return r == -ENOENT || r == -ESRCH ? UMEM_GONE : r;
-	tid = umem_target_live_thread(target->pid, &stat);
+	tid = umem_target_live_thread(target->pid, target->dir_fd, &stat);
 	if (tid < 0)
 		return UMEM_GONE;
-	snprintf(path, sizeof(path), "/proc/%d/task/%d", target->pid, tid);
-	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "task/%d", tid);
+	fd = openat(target->dir_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? UMEM_AGAIN : -errno;
 	umem_fd_close(target->proc_fd);
@@ -246,8 +267,8 @@ int umem_target_refresh(struct umem_target *target, struct umem_ranges *appeared
 	struct umem_ranges *vanished, struct umem_note *note)
 {
 	bool query = umem_feats_has(&target->feats, UMEM_FEAT_PROCMAP_QUERY);
-	int r = umem_space_refresh(&target->space, target->tid, target->maps_fd,
-		query ? UMEM_MAPS_AUTO : UMEM_MAPS_TEXT, appeared, vanished);
+	int r = umem_space_refresh(&target->space, umem_target_backing, target,
+		target->maps_fd, query ? UMEM_MAPS_AUTO : UMEM_MAPS_TEXT, appeared, vanished);
 
 	if (r == -ESRCH || r == UMEM_GONE) {
 		umem_note_set(note, -ESRCH, 0, "process %d %s", target->pid,
@@ -258,6 +279,22 @@ int umem_target_refresh(struct umem_target *target, struct umem_ranges *appeared
 		return umem_note_set(note, r, 0, "reading the mappings of pid %d: %s",
 			target->pid, strerror(-r));
 	return 0;
+}
+
+enum umem_backing umem_target_backing(const void *user, const struct umem_vma *vma)
+{
+	const struct umem_target *target = user;
+
+	return target->reach ? target->reach->backing(target->reach->user, vma) :
+			       umem_region_backing(target->tid, vma);
+}
+
+int umem_target_open_mapped(const struct umem_target *target, uint64_t start, uint64_t end,
+	int flags, int *ret_fd)
+{
+	if (!target->reach)
+		return umem_filecache_open_mapping(target->tid, start, end, flags, ret_fd);
+	return target->reach->open_mapped(target->reach->user, start, end, flags, ret_fd);
 }
 
 /*
@@ -312,7 +349,9 @@ struct umem_target *umem_target_free(struct umem_target *target)
 	umem_fd_close(target->uffd);
 	umem_fd_close(target->pagemap_fd);
 	umem_fd_close(target->maps_fd);
+	umem_fd_close(target->mem_fd);
 	umem_fd_close(target->proc_fd);
+	umem_fd_close(target->dir_fd);
 	umem_fd_close(target->pidfd);
 	umem_ranges_deinit(&target->managed);
 	umem_ranges_deinit(&target->huge);

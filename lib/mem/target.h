@@ -18,14 +18,30 @@
 #include "lib/mem/space.h"
 
 /**
+ * struct umem_reach - how what is not behind a descriptor is reached, by a process that
+ * has descriptors only and no /proc: whoever has the rights is asked.
+ * @open_mapped: as umem_filecache_open_mapping(), of the target.
+ * @backing: what the file behind a mapping of the target is.
+ * @user: passed to both.
+ */
+struct umem_reach {
+	int (*open_mapped)(void *user, uint64_t start, uint64_t end, int flags, int *ret_fd);
+	enum umem_backing (*backing)(void *user, const struct umem_vma *vma);
+	void *user;
+};
+
+/**
  * struct umem_target - one process.
  * @pid: its id, valid as long as @pidfd has not exited.
  * @tid: a thread that has its memory; @pid unless that one ended.
  * @pidfd: its identity.
- * @proc_fd: directory /proc/PID, or that of @tid.
+ * @dir_fd: directory /proc/PID.
+ * @proc_fd: the same, or that of @tid.
  * @maps_fd, @pagemap_fd: bound to the memory it had when we came.
+ * @mem_fd: likewise, /proc/PID/mem for reading; -1 where process_vm_readv(2) is used.
  * @uffd: asynchronous write-protect userfaultfd of that memory, or -1.
  * @stop_ns: how long attaching stopped it.
+ * @reach: NULL: by /proc.
  * @adopted: the userfaultfd was handed in; only @managed may be touched.
  * @managed: what may be managed; empty means all.
  * @huge: blocks that were mapped by a huge page when they were armed.
@@ -37,11 +53,14 @@ struct umem_target {
 	int pid;
 	int tid;
 	int pidfd;
+	int dir_fd;
 	int proc_fd;
 	int maps_fd;
 	int pagemap_fd;
+	int mem_fd;
 	int uffd;
 	uint64_t stop_ns;
+	const struct umem_reach *reach;
 	bool adopted;
 	struct umem_ranges managed;
 	struct umem_ranges huge;
@@ -52,14 +71,18 @@ struct umem_target {
 
 UMEM_DEFINE_CLEANUP(struct umem_target, umem_target_free)
 
+/** umem_target_new - one without a descriptor. Return: it, or NULL without memory. */
+struct umem_target *umem_target_new(int pid);
+
 /**
  * umem_target_live_thread - a thread that has the memory of process @pid.
- * @leader: what /proc/@pid/stat says.
+ * @dir_fd: directory /proc/PID.
+ * @leader: what its stat says.
  *
  * The leader, unless it ended before the others: then /proc/PID shows no
  * memory, but /proc/TID does. Return: its id, or -1.
  */
-int umem_target_live_thread(int pid, const struct umem_proc_stat *leader);
+int umem_target_live_thread(int pid, int dir_fd, const struct umem_proc_stat *leader);
 
 /**
  * umem_target_follow - when the thread @tid has ended, go on with another one.
@@ -104,6 +127,13 @@ int umem_target_fetch_sync(struct umem_target *target, uint64_t deadline_ns, int
  */
 int umem_target_refresh(struct umem_target *target, struct umem_ranges *appeared,
 	struct umem_ranges *vanished, struct umem_note *note);
+
+/** umem_target_backing - umem_ask_backing() of @target, a struct umem_target. */
+enum umem_backing umem_target_backing(const void *target, const struct umem_vma *vma);
+
+/** umem_target_open_mapped - umem_filecache_open_mapping() of @target. */
+int umem_target_open_mapped(const struct umem_target *target, uint64_t start, uint64_t end,
+	int flags, int *ret_fd);
 
 /** umem_target_gone - has the process ended? (An exec shows in umem_target_refresh().) */
 bool umem_target_gone(const struct umem_target *target);

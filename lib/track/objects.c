@@ -103,7 +103,7 @@ static int add_object(struct umem_objects *objects, const struct umem_target *ta
 		.inode = region->inode,
 		.fd = -1,
 	};
-	o->error = umem_filecache_open_mapping(target->tid, region->start, region->end,
+	o->error = umem_target_open_mapped(target, region->start, region->end,
 		O_RDONLY, &o->fd);
 	if (o->error == 0)
 		o->error = umem_filecache_stamp(o->fd, &o->stamp);

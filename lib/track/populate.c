@@ -281,7 +281,8 @@ static int read_shared(struct umem_wp_async *self, const struct umem_range *run,
 		if (n == (ssize_t)len)
 			return 0;
 	}
-	return umem_procmem_read(target->tid, -1, UMEM_PROCMEM_READV, run, 1, bytes, holes);
+	return umem_procmem_read(target->tid, target->mem_fd,
+		target->mem_fd < 0 ? UMEM_PROCMEM_READV : UMEM_PROCMEM_MEM, run, 1, bytes, holes);
 }
 
 /* Pages of [start, end) that hold only zeros go to @zeros; what cannot be read is not zero. */

@@ -175,7 +175,7 @@ static int add_data(const struct umem_target *target, const struct umem_region *
 	last = umem_min_u64(last, to->offset + (to->end - to->start));
 	if (first >= last)
 		return 0;
-	r = umem_filecache_open_mapping(target->tid, to->start, to->end, O_RDONLY, &fd);
+	r = umem_target_open_mapped(target, to->start, to->end, O_RDONLY, &fd);
 	if (r == 0)
 		r = umem_filecache_extents(fd, first, last, &extents);
 	if (r < 0) {

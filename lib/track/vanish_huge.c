@@ -105,7 +105,7 @@ static int look_behind(const struct umem_target *target, const struct umem_regio
 	struct stat st;
 	UMEM_FD int fd = -1;
 	bool all;
-	int r = umem_filecache_open_mapping(target->tid, region->start, region->end, O_RDONLY,
+	int r = umem_target_open_mapped(target, region->start, region->end, O_RDONLY,
 		&fd);
 
 	for (uint64_t at = piece->start; at < piece->end; at += size)

@@ -16,6 +16,11 @@
 
 static struct umem_target target;
 
+static enum umem_backing own_backing(const void *user, const struct umem_vma *vma)
+{
+	return umem_region_backing(getpid(), vma);
+}
+
 /* Our own mapping at @at. */
 static struct umem_region region_at(struct umem_space *space, const void *at)
 {
@@ -24,7 +29,8 @@ static struct umem_region region_at(struct umem_space *space, const void *at)
 	int fd = -1;
 
 	T_OK(umem_maps_open(getpid(), &fd));
-	T_OK(umem_space_refresh(space, getpid(), fd, UMEM_MAPS_TEXT, &appeared, &vanished));
+	T_OK(umem_space_refresh(space, own_backing, NULL, fd, UMEM_MAPS_TEXT, &appeared,
+		&vanished));
 	close(fd);
 	umem_ranges_deinit(&appeared);
 	umem_ranges_deinit(&vanished);

@@ -184,12 +184,14 @@ static void against_model(int fd)
 			change(now);
 		n = write_maps(fd, now);
 		if (n == 0) {
-			T_CHECK(umem_space_refresh(&space, 0, fd, UMEM_MAPS_TEXT, &appeared,
+			T_CHECK(umem_space_refresh(&space, NULL, NULL, fd, UMEM_MAPS_TEXT,
+					&appeared,
 					&vanished) == UMEM_GONE);
 			memcpy(now, old, sizeof(now));
 			continue;
 		}
-		T_OK(umem_space_refresh(&space, 0, fd, UMEM_MAPS_TEXT, &appeared, &vanished));
+		T_OK(umem_space_refresh(&space, NULL, NULL, fd, UMEM_MAPS_TEXT, &appeared,
+			&vanished));
 		T_CHECK(space.n == (size_t)n);
 		check_refresh(&space, &appeared, &vanished, old, now);
 		set_state(&space, now);
@@ -209,17 +211,17 @@ static void failures(int fd)
 
 	T_SYS(ftruncate(fd, 0));
 	T_CHECK(pwrite(fd, text, sizeof(text) - 1, 0) > 0);
-	T_OK(umem_space_refresh(&space, 0, fd, UMEM_MAPS_TEXT, &appeared, &vanished));
+	T_OK(umem_space_refresh(&space, NULL, NULL, fd, UMEM_MAPS_TEXT, &appeared, &vanished));
 	T_CHECK(appeared.n == 1 && vanished.n == 0 && space.n == 1);
 	space.v[0].registered = true;
 
 	T_CHECK(pwrite(fd, "nonsense", 8, 0) == 8);
-	T_CHECK(umem_space_refresh(&space, 0, fd, UMEM_MAPS_TEXT, &appeared, &vanished) ==
+	T_CHECK(umem_space_refresh(&space, NULL, NULL, fd, UMEM_MAPS_TEXT, &appeared, &vanished) ==
 		-EBADMSG);
 	T_CHECK(space.n == 1 && space.v[0].start == 0x1000 && space.v[0].registered);
 
 	T_SYS(ftruncate(fd, 0));
-	T_CHECK(umem_space_refresh(&space, 0, fd, UMEM_MAPS_TEXT, &appeared, &vanished) ==
+	T_CHECK(umem_space_refresh(&space, NULL, NULL, fd, UMEM_MAPS_TEXT, &appeared, &vanished) ==
 		UMEM_GONE);
 	T_CHECK(space.n == 1 && space.v[0].registered);
 
