@@ -27,12 +27,30 @@ enum umem_pins_policy {
 };
 
 /**
+ * struct umem_watch_left - what a watch has to leave to one that follows it, in case that it
+ * ends without a last collect (its process died).
+ * @round: its last round.
+ * @watched, @n_watched: what was watched, and what was gone in that round.
+ * @held, @n_held: of these, where content may have been; the rest never held any.
+ */
+struct umem_watch_left {
+	uint64_t round;
+	const struct umem_range *watched;
+	size_t n_watched;
+	const struct umem_range *held;
+	size_t n_held;
+};
+
+/**
  * struct umem_watch_options - what to watch and how.
  * @size: sizeof(struct umem_watch_options), for later growth.
  * @regions, @n_regions: watch only these addresses; 0 of them means all.
  * @pins: see enum umem_pins_policy.
  * @sharers: attach to every process that maps the same shared memory, too.
  * @tracker: force a tracker by name ("wp_async", "soft_dirty"); NULL chooses.
+ * @left: go on where a watch with the same options ended that nobody can ask any
+ *	more: the first round holds everything that may have changed since, as new, and
+ *	what is gone. Copied. NULL for none.
  */
 struct umem_watch_options {
 	size_t size;
@@ -41,6 +59,7 @@ struct umem_watch_options {
 	enum umem_pins_policy pins;
 	bool sharers;
 	const char *tracker;
+	const struct umem_watch_left *left;
 };
 
 /**
@@ -135,6 +154,20 @@ UMEM_API int umem_watch_each(struct umem_watch *watch,
 /** umem_watch_gone - ranges of the last round that are gone; @ret_n of them. */
 UMEM_API const struct umem_range *umem_watch_gone(const struct umem_watch *watch,
 	size_t *ret_n);
+
+/**
+ * umem_watch_repeat - have the next round hold what the last one held, too: it did
+ * not arrive where it was to go.
+ */
+UMEM_API void umem_watch_repeat(struct umem_watch *watch);
+
+/**
+ * umem_watch_left - what a watch that follows this one has to know, as of the last round.
+ * @ret_left: points into the watch, until the next call on it.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+UMEM_API int umem_watch_left(struct umem_watch *watch, struct umem_watch_left *ret_left);
 
 /** umem_watch_memory - bytes of heap that the watch uses now. */
 UMEM_API uint64_t umem_watch_memory(const struct umem_watch *watch);

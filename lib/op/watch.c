@@ -65,6 +65,8 @@ struct umem_watch *umem_watch_free(struct umem_watch *watch)
 	umem_ranges_deinit(&watch->unwatched);
 	umem_ranges_deinit(&watch->gone);
 	umem_ranges_deinit(&watch->pinned);
+	umem_ranges_deinit(&watch->left_watched);
+	umem_ranges_deinit(&watch->left_held);
 	umem_pins_deinit(&watch->pins);
 	for (int i = 0; i < UMEM_N_WHYS; i++)
 		umem_pageset_deinit(&watch->sets[i]);
@@ -346,6 +348,8 @@ static int prepare_next(struct umem_watch *watch, struct umem_note *note)
 		r = add_pins(watch, &watch->incomplete, note);
 	if (r == 0 && watch->pins.direct_io)
 		r = umem_pageset_union(&watch->carried, &watch->sets[UMEM_WHY_WRITTEN]);
+	if (r == 0 && watch->pins.direct_io && watch->recovering)
+		r = umem_pageset_union(&watch->carried, &watch->sets[UMEM_WHY_NEW]);
 	return r;
 }
 
@@ -390,6 +394,7 @@ int umem_watch_collect(struct umem_watch *watch, const struct umem_round **ret_r
 	if (r != 0)
 		return r;
 	watch->unfinished = false;
+	watch->recovering = false;
 
 	uint64_t now_ns = umem_now_ns();
 
@@ -401,6 +406,24 @@ int umem_watch_collect(struct umem_watch *watch, const struct umem_round **ret_r
 	return 0;
 }
 
+/* All that is mapped, whether a watch before this one saw it or not. */
+static int take_all(struct umem_watch *watch)
+{
+	const struct umem_space *space = &watch->target->space;
+	int r = 0;
+
+	umem_ranges_clear(&watch->appeared);
+	for (size_t i = 0; i < space->n && r == 0; i++)
+		r = umem_ranges_add(&watch->appeared, space->v[i].start, space->v[i].end);
+	return r;
+}
+
+static const struct umem_watch_left *left_of(const struct umem_watch_options *options)
+{
+	/* A caller of an older header has no such field. */
+	return options && options->size >= sizeof(*options) ? options->left : NULL;
+}
+
 /* Register and protect everything; what is populated now is no change. */
 static int arm(struct umem_watch *watch, const struct umem_watch_options *options,
 	struct umem_note *note)
@@ -410,8 +433,11 @@ static int arm(struct umem_watch *watch, const struct umem_watch_options *option
 	UMEM_CLEANUP(umem_reasons_deinit) struct umem_reasons ignored = { 0 };
 	int r = umem_target_refresh(watch->target, &watch->appeared, &watch->vanished, note);
 
-	if (r == 0)
+	/* What one before this one watched may be gone: its last word is not known. */
+	if (r == 0 && !left_of(options))
 		r = check_selection(watch, options, note);
+	if (r == 0)
+		r = take_all(watch);
 	if (r == 0)
 		r = select_ranges(watch, &watch->appeared);
 	if (r == 0)
@@ -421,6 +447,8 @@ static int arm(struct umem_watch *watch, const struct umem_watch_options *option
 	if (r == 0)
 		r = umem_sharers_collect(&watch->sharers, watch->target,
 			tracker->ops->watched(tracker), true, &baseline, &ignored);
+	if (r == 0 && left_of(options))
+		r = umem_watch_take_left(watch, left_of(options), &baseline);
 	if (r == 0)
 		r = prepare_next(watch, note);
 	return r == 0 ? umem_watch_add_assumes(watch) : r;

@@ -32,7 +32,9 @@
  * @sets: pages of the last round by reason; disjoint once it is composed.
  * @gone, @incomplete: of the last round.
  * @assumes: of the arming.
- * @unfinished: the last collect failed; its sets are kept for the next.
+ * @unfinished: the last collect failed, or is to be repeated: its sets are kept for the next.
+ * @recovering: the next round holds what changed under a watch before this one.
+ * @left_watched, @left_held: of umem_watch_left().
  * @armed, @round: what the caller is shown.
  */
 struct umem_watch {
@@ -55,6 +57,9 @@ struct umem_watch {
 	struct umem_reasons incomplete;
 	struct umem_reasons assumes;
 	bool unfinished;
+	bool recovering;
+	struct umem_ranges left_watched;
+	struct umem_ranges left_held;
 	struct umem_armed armed;
 	struct umem_round round;
 };
@@ -83,5 +88,15 @@ int umem_watch_check_busy(const struct umem_watch *watch, struct umem_note *note
 
 /** umem_watch_n_regions - number of regions that are watched. */
 uint64_t umem_watch_n_regions(const struct umem_watch *watch);
+
+/**
+ * umem_watch_take_left - begin a watch that follows another: its next round holds what
+ * may have changed meanwhile.
+ * @baseline: what is populated, now that it is armed.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int umem_watch_take_left(struct umem_watch *watch, const struct umem_watch_left *left,
+	struct umem_pageset *baseline);
 
 #endif

@@ -228,6 +228,7 @@ const struct umem_tracker_ops umem_track_soft_dirty = {
 	.forget = forget,
 	.collect = collect,
 	.watched = watched,
+	.held = watched,
 	.memory = memory,
 	.destroy = destroy,
 };

@@ -39,6 +39,7 @@ struct umem_tracker;
  *	@punched, and pages of shared objects that were written and unmapped to
  *	@written; NULL where @collect finds them itself.
  * @watched: the ranges under watch; lives until the next call.
+ * @held: the part of them where content may be; likewise.
  * @memory: bytes of heap in use.
  * @destroy: free; protection is lifted by the target.
  *
@@ -56,6 +57,7 @@ struct umem_tracker_ops {
 	int (*collect_punched)(struct umem_tracker *tracker, struct umem_pageset *written,
 		struct umem_pageset *punched, struct umem_reasons *why);
 	const struct umem_ranges *(*watched)(const struct umem_tracker *tracker);
+	const struct umem_ranges *(*held)(const struct umem_tracker *tracker);
 	uint64_t (*memory)(const struct umem_tracker *tracker);
 	void (*destroy)(struct umem_tracker *tracker);
 };

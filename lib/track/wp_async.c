@@ -434,6 +434,12 @@ static const struct umem_ranges *watched(const struct umem_tracker *tracker)
 	return &((const struct umem_wp_async *)tracker)->watched;
 }
 
+/* Where nothing is armed, nothing was populated at the last look. */
+static const struct umem_ranges *armed(const struct umem_tracker *tracker)
+{
+	return &((const struct umem_wp_async *)tracker)->armed;
+}
+
 static uint64_t memory(const struct umem_tracker *tracker)
 {
 	const struct umem_wp_async *self = (const struct umem_wp_async *)tracker;
@@ -454,6 +460,7 @@ const struct umem_tracker_ops umem_track_wp_async = {
 	.collect = collect,
 	.collect_punched = collect_punched,
 	.watched = watched,
+	.held = armed,
 	.memory = memory,
 	.destroy = destroy,
 };
