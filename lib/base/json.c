@@ -99,6 +99,11 @@ static json_t *any_text(const char *text)
 	return json_string(escaped);
 }
 
+struct umem_json *umem_json_int(int64_t value)
+{
+	return (struct umem_json *)json_integer(value);
+}
+
 struct umem_json *umem_json_text(const char *value)
 {
 	return (struct umem_json *)any_text(value);

@@ -28,6 +28,9 @@ struct umem_json;
 struct umem_json *umem_json_object(void);
 struct umem_json *umem_json_array(void);
 
+/** umem_json_int - a new integer, owned by the caller. */
+struct umem_json *umem_json_int(int64_t value);
+
 /** umem_json_text - a new string, owned by the caller; text that is not UTF-8 is escaped. */
 struct umem_json *umem_json_text(const char *value);
 

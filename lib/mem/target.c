@@ -234,10 +234,12 @@ int umem_target_follow(struct umem_target *target)
 	fd = openat(target->dir_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? UMEM_AGAIN : -errno;
-	umem_fd_close(target->proc_fd);
-	target->proc_fd = fd;
-	target->tid = tid;
-	return 0;
+	/* By the same number, which the filter of a confined process knows. */
+	r = dup3(fd, target->proc_fd, O_CLOEXEC) < 0 ? -errno : 0;
+	umem_fd_close(fd);
+	if (r == 0)
+		target->tid = tid;
+	return r;
 }
 
 int umem_target_read_pins(struct umem_target *target, struct umem_pins *pins)
@@ -336,6 +338,18 @@ static void lift(struct umem_target *target)
 	for (size_t i = 0; i < target->space.n; i++)
 		if (target->space.v[i].registered)
 			unregister(target, &target->space.v[i]);
+	/* What was registered before it came to us, and never looked at here. */
+	if (!target->adopted || target->space.n)
+		return;
+	for (size_t i = 0; i < target->managed.n; i++) {
+		const struct umem_region all = {
+			.start = target->managed.v[i].start,
+			.end = target->managed.v[i].end,
+			.page_size_bytes = UMEM_PAGE_BYTES,
+		};
+
+		unregister(target, &all);
+	}
 }
 
 struct umem_target *umem_target_free(struct umem_target *target)

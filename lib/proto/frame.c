@@ -85,13 +85,14 @@ static int arrived(struct umem_inbox *inbox, size_t len_bytes, const int *fds, s
 	const char *end;
 
 	inbox->len += len_bytes;
-	if (n_fds > UMEM_ARRAY_LEN(inbox->fds) - inbox->n_fds)
-		return close_all(fds, n_fds, -EPROTO);
+	/* There is room for those of one read, so that none has to be closed here. */
 	for (size_t i = 0; i < n_fds; i++)
 		inbox->fds[inbox->n_fds++] = (struct umem_inbox_fd){
 			.at = inbox->position + inbox->len - 1,
 			.fd = fds[i],
 		};
+	if (inbox->n_fds > UMEM_INBOX_FDS)
+		return -EPROTO;
 	end = memchr(inbox->buf + inbox->scanned, '\0', inbox->len - inbox->scanned);
 	inbox->scanned = end ? (size_t)(end - inbox->buf) : inbox->len;
 	return inbox->scanned > inbox->max_bytes ? -EMSGSIZE : 0;
@@ -160,10 +161,14 @@ int umem_inbox_receive(struct umem_inbox *inbox, int sock)
 	n_fds = collect_fds(&msg, fds, UMEM_ARRAY_LEN(fds));
 	if (n == 0)
 		return close_all(fds, n_fds, -EPIPE);
+	r = arrived(inbox, (size_t)n, fds, n_fds);
 	/* Some did not fit, and the kernel closed them: whose is not known. */
-	if (msg.msg_flags & MSG_CTRUNC)
-		return close_all(fds, n_fds, -EPROTO);
-	return arrived(inbox, (size_t)n, fds, n_fds);
+	return msg.msg_flags & MSG_CTRUNC ? -EPROTO : r;
+}
+
+int umem_inbox_take_fd(struct umem_inbox *inbox)
+{
+	return inbox->n_fds ? inbox->fds[--inbox->n_fds].fd : -1;
 }
 
 int umem_inbox_next(struct umem_inbox *inbox, struct umem_frame *ret_frame)

@@ -41,6 +41,9 @@ void umem_frame_deinit(struct umem_frame *frame);
 /** umem_frame_take_fd - hand descriptor @index over. Return: it, or -1 when there is none. */
 int umem_frame_take_fd(struct umem_frame *frame, int64_t index);
 
+/** UMEM_INBOX_FDS - descriptors that may wait for the ends of their messages. */
+#define UMEM_INBOX_FDS (2 * UMEM_FRAME_FDS)
+
 /** struct umem_inbox_fd - a descriptor, and the position in the stream of the byte it came by. */
 struct umem_inbox_fd {
 	uint64_t at;
@@ -53,7 +56,7 @@ struct umem_inbox_fd {
  * @buf, @len, @room: bytes that were not taken yet.
  * @scanned: of these, the ones that hold no NUL.
  * @position: of the first of them in the stream.
- * @fds, @n_fds: descriptors that were not taken yet.
+ * @fds, @n_fds: descriptors that were not taken yet; of one read more than may wait.
  */
 struct umem_inbox {
 	size_t max_bytes;
@@ -62,7 +65,7 @@ struct umem_inbox {
 	size_t room;
 	size_t scanned;
 	uint64_t position;
-	struct umem_inbox_fd fds[2 * UMEM_FRAME_FDS];
+	struct umem_inbox_fd fds[UMEM_INBOX_FDS + UMEM_FRAME_FDS];
 	size_t n_fds;
 };
 
@@ -80,11 +83,17 @@ int umem_inbox_receive(struct umem_inbox *inbox, int sock);
 
 /**
  * umem_inbox_push - the same with bytes that are here already.
- * @fds, @n_fds: came with them; owned by the inbox, closed on failure.
+ * @fds, @n_fds: came with them, at most UMEM_FRAME_FDS; owned by the inbox, also on failure.
  * Return: 0, -EMSGSIZE, -EPROTO, -ENOMEM.
  */
 int umem_inbox_push(struct umem_inbox *inbox, const char *bytes, size_t len_bytes,
 	const int *fds, size_t n_fds);
+
+/**
+ * umem_inbox_take_fd - take a descriptor that waits, of an inbox that is given up: closing
+ * what others sent may take long. Return: it, or -1.
+ */
+int umem_inbox_take_fd(struct umem_inbox *inbox);
 
 /**
  * umem_inbox_next - take the next whole message.

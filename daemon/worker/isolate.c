@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Giving up what a worker does not need, in stages.
+ *
+ * Theory of operation
+ *
+ * A worker reads what its target has in memory and in /proc, and the target is
+ * free to lie. If it ever takes a worker over, there must be nothing to win but
+ * the target itself.
+ *
+ *     stage         lost
+ *     start         descriptors but three, core dumps, being traced, new privileges;
+ *                   started by root: the file system (an empty root), namespaces, the user,
+ *                   all capabilities but three
+ *     filter wait   system calls but those of the verbs, and those of the next stage
+ *     target        (the target's descriptors arrive, by numbers that are known now)
+ *     filter verbs  opening anything but below /proc/PID, and changing the filter
+ *
+ * Why three capabilities stay: CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, to list the
+ * descriptors of the target (who pins its memory), which takes them at each look;
+ * CAP_SYS_NICE, for process_madvise(2). None of them reaches beyond the target: the
+ * directory that names are looked up in is a mount of /proc/PID alone
+ * (lib/mem/pass.c), ptrace(2) and the like are not among the calls, and those that
+ * take a pidfd take this one.
+ *
+ * Not started by root, a worker keeps the user of the manager, and could open what
+ * that user can: a user namespace would take the right to look at the target away,
+ * too. That is said in @loose.
+ */
+#include "daemon/worker/isolate.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lib/base/attr.h"
+#include "lib/base/fd.h"
+
+#define MAX_FDS 4096
+
+static const int kept_caps[] = { CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_SYS_NICE };
+
+void isolate_note_loose(struct isolate *isolate, const char *what)
+{
+	if (isolate->n_loose < ISOLATE_LOOSE)
+		isolate->loose[isolate->n_loose++] = what;
+}
+
+static int limit_resources(void)
+{
+	static const struct {
+		int resource;
+		rlim_t limit;
+	} limits[] = {
+		{ RLIMIT_CORE, 0 },
+		{ RLIMIT_NOFILE, MAX_FDS },
+		{ RLIMIT_MEMLOCK, 0 },
+		{ RLIMIT_FSIZE, 4ll << 30 },
+	};
+
+	for (size_t i = 0; i < UMEM_ARRAY_LEN(limits); i++) {
+		struct rlimit r;
+
+		if (getrlimit(limits[i].resource, &r) < 0)
+			return -errno;
+		if (r.rlim_max > limits[i].limit)
+			r.rlim_max = limits[i].limit;
+		r.rlim_cur = r.rlim_max;
+		if (setrlimit(limits[i].resource, &r) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static uint64_t mask_of_kept(void)
+{
+	uint64_t mask = 0;
+
+	for (size_t i = 0; i < UMEM_ARRAY_LEN(kept_caps); i++)
+		mask |= UINT64_C(1) << kept_caps[i];
+	return mask;
+}
+
+/* What is there now, cut to what stays. */
+static int drop_capabilities(void)
+{
+	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct data[2];
+	uint64_t kept;
+
+	if (syscall(SYS_capget, &head, data) < 0)
+		return -errno;
+	kept = mask_of_kept() & (data[0].permitted | (uint64_t)data[1].permitted << 32);
+	for (int i = 0; i < 2; i++) {
+		data[i].permitted = data[i].effective = (uint32_t)(kept >> (32 * i));
+		data[i].inheritable = 0;
+	}
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	return syscall(SYS_capset, &head, data) < 0 ? -errno : 0;
+}
+
+/* The root directory becomes one with nothing in it. */
+static int leave_file_system(void)
+{
+	if (fchdir(WORKER_FD_ROOT) < 0 || chroot(".") < 0)
+		return -errno;
+	umem_fd_close(WORKER_FD_ROOT);
+	return 0;
+}
+
+/* What takes root. */
+static int leave_root(const struct isolate_options *options, struct isolate *isolate)
+{
+	int r = leave_file_system();
+
+	if (r < 0)
+		isolate_note_loose(isolate, "its root directory is not an empty one");
+	if (unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
+		isolate_note_loose(isolate, "it has no namespaces of its own");
+	/* What cannot be gained again cannot be given back by a set-user-id program either. */
+	for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+		prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setgroups(0, NULL) < 0 ||
+		setresgid(options->gid, options->gid, options->gid) < 0 ||
+		setresuid(options->uid, options->uid, options->uid) < 0)
+		return -errno;
+	return 0;
+}
+
+int isolate_start(const struct isolate_options *options, struct isolate *ret_isolate)
+{
+	struct isolate isolate = { 0 };
+	int r;
+
+	if (close_range(WORKER_FD_END, ~0u, 0) < 0)
+		return -errno;
+	umask(077);
+	r = limit_resources();
+	if (r < 0)
+		return r;
+	if (geteuid() == 0)
+		r = leave_root(options, &isolate);
+	else
+		isolate_note_loose(&isolate, "it runs as the user of the manager, and could open "
+			"what that user may");
+	if (r == 0)
+		r = drop_capabilities();
+	if (r < 0)
+		return r;
+	/* These are undone by a change of user, so they come behind it. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+		return -errno;
+	/* It may have died before the signal was asked for. */
+	if (options->manager && getppid() != options->manager)
+		return -ESRCH;
+	*ret_isolate = isolate;
+	return 0;
+}

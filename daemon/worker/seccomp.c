@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The system calls that a worker may make, stage by stage.
+ *
+ * Theory of operation
+ *
+ * One table: a row is a call, what its arguments must be, and which code needs it. A
+ * call with several rows is allowed if one of them fits. An argument is compared as a
+ * number; what a pointer points to cannot be looked at, so nothing here trusts a
+ * path: those that take one take the number of a directory that leads nowhere else
+ * (lib/mem/pass.c), and the root directory is empty.
+ *
+ * Filters add up, and the strictest wins: WAIT must allow what VERBS allows.
+ */
+#include "daemon/worker/seccomp.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
+#include <seccomp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/worker/isolate.h"
+#include "lib/base/attr.h"
+#include "lib/kern/uapi.h"
+
+/* What an argument is compared with, besides a number: a descriptor of the target. */
+enum what {
+	NUMBER,
+	ANY_FLAGS_BUT, /* none of these bits */
+	DIR_FD,
+	PROC_FD,
+	PID_FD,
+	JOURNAL_FD,
+	OWN_PID,
+};
+
+/* A condition on argument @arg, 1 for the first; 0 for no condition. */
+struct condition {
+	unsigned arg;
+	enum what what;
+	uint64_t value;
+};
+
+/* A row; @wait says that only WAIT has it. */
+struct row {
+	int call;
+	bool wait;
+	struct condition when[3];
+	const char *why;
+};
+
+#define CALL(name) SCMP_SYS(name)
+
+static const struct row rows[] = {
+	/* talking to the manager: lib/proto/frame.c */
+	{ CALL(recvmsg), false, { { 1, NUMBER, WORKER_FD_CALLS } }, "calls" },
+	{ CALL(sendmsg), false, { { 1, NUMBER, WORKER_FD_CALLS } }, "replies" },
+	{ CALL(recvmsg), false, { { 1, NUMBER, WORKER_FD_BROKER } }, "answers" },
+	{ CALL(sendmsg), false, { { 1, NUMBER, WORKER_FD_BROKER } }, "questions" },
+	{ CALL(poll), false, { { 0 } }, "waiting; whether a pidfd's process ended" },
+	{ CALL(ppoll), false, { { 0 } }, "the same, where there is no poll" },
+	{ CALL(close), false, { { 0 } }, "" },
+
+	/* the target's files: lib/kern/pins.c, pidfd.c, maps.c, pagemap.c, procmem.c */
+	{ CALL(openat), false,
+		{ { 1, DIR_FD }, { 3, ANY_FLAGS_BUT, O_ACCMODE | O_CREAT | O_TRUNC } }, "" },
+	{ CALL(openat), false,
+		{ { 1, PROC_FD }, { 3, ANY_FLAGS_BUT, O_ACCMODE | O_CREAT | O_TRUNC } }, "" },
+	{ CALL(readlinkat), false, { { 1, PROC_FD } }, "what a descriptor is" },
+	{ CALL(getdents64), false, { { 0 } }, "descriptors, threads" },
+	{ CALL(read), false, { { 0 } }, "" },
+	{ CALL(pread64), false, { { 0 } }, "" },
+	{ CALL(lseek), false, { { 0 } }, "extents: lib/kern/filecache.c" },
+	{ CALL(fstat), false, { { 0 } }, "fdopendir; stamps" },
+	{ CALL(newfstatat), false, { { 0 } }, "how the C library does it; of an empty root" },
+	{ CALL(fstatfs), false, { { 0 } }, "stamps" },
+	{ CALL(fcntl), false, { { 2, NUMBER, F_DUPFD_CLOEXEC } }, "" },
+	{ CALL(fcntl), false, { { 2, NUMBER, F_GETFL } }, "fdopendir" },
+	{ CALL(fcntl), false, { { 2, NUMBER, F_SETFD } }, "fdopendir" },
+	{ CALL(dup3), false, { { 2, PROC_FD } }, "another thread's directory: target.c" },
+	{ CALL(pidfd_getfd), false, { { 1, PID_FD } }, "what a socket is" },
+	{ CALL(getsockopt), false, { { 2, NUMBER, SOL_SOCKET }, { 3, NUMBER, SO_DOMAIN } }, "" },
+
+	/* tracking: lib/kern/uffd.c, pagemap.c, maps.c */
+	{ CALL(ioctl), false, { { 2, NUMBER, UFFDIO_REGISTER } }, "" },
+	{ CALL(ioctl), false, { { 2, NUMBER, UFFDIO_UNREGISTER } }, "" },
+	{ CALL(ioctl), false, { { 2, NUMBER, UFFDIO_WRITEPROTECT } }, "" },
+	{ CALL(ioctl), false, { { 2, NUMBER, PAGEMAP_SCAN } }, "" },
+	{ CALL(ioctl), false, { { 2, NUMBER, PROCMAP_QUERY } }, "" },
+	{ CALL(process_madvise), false, { { 1, PID_FD }, { 4, NUMBER, MADV_COLLAPSE } },
+		"huge pages back: lib/mem/thp.c" },
+	{ CALL(nanosleep), false, { { 0 } }, "letting the target go on in between" },
+	{ CALL(clock_nanosleep), false, { { 0 } }, "the same" },
+	{ CALL(sched_yield), false, { { 0 } }, "the same" },
+
+	/* results: round.c, journal.c */
+	{ CALL(memfd_create), false, { { 0 } }, "tables and bitmaps" },
+	{ CALL(ftruncate), false, { { 0 } }, "of these" },
+	{ CALL(fcntl), false, { { 2, NUMBER, F_ADD_SEALS } }, "of these" },
+	{ CALL(pwrite64), false, { { 1, JOURNAL_FD } }, "" },
+	{ CALL(write), false, { { 1, NUMBER, 2 } }, "last words" },
+
+	/* the C library */
+	{ CALL(mmap), false, { { 3, ANY_FLAGS_BUT, PROT_EXEC } }, "memory" },
+	{ CALL(mprotect), false, { { 3, ANY_FLAGS_BUT, PROT_EXEC } }, "memory" },
+	{ CALL(munmap), false, { { 0 } }, "memory" },
+	{ CALL(mremap), false, { { 0 } }, "memory" },
+	{ CALL(madvise), false, { { 0 } }, "memory" },
+	{ CALL(brk), false, { { 0 } }, "memory" },
+	{ CALL(futex), false, { { 0 } }, "" },
+	{ CALL(getrandom), false, { { 0 } }, "hash tables" },
+	{ CALL(clock_gettime), false, { { 0 } }, "where the vDSO has it not" },
+	{ CALL(clock_getres), false, { { 0 } }, "the same" },
+	{ CALL(gettimeofday), false, { { 0 } }, "the same" },
+	{ CALL(getpid), false, { { 0 } }, "abort" },
+	{ CALL(gettid), false, { { 0 } }, "abort" },
+	{ CALL(tgkill), false, { { 1, OWN_PID } }, "abort" },
+	{ CALL(rt_sigaction), false, { { 0 } }, "abort" },
+	{ CALL(rt_sigprocmask), false, { { 0 } }, "abort" },
+	{ CALL(rt_sigreturn), false, { { 0 } }, "" },
+	{ CALL(sigaltstack), false, { { 0 } }, "sanitizers" },
+	{ CALL(restart_syscall), false, { { 0 } }, "after a stop" },
+	{ CALL(exit), false, { { 0 } }, "" },
+	{ CALL(exit_group), false, { { 0 } }, "" },
+
+	/* from WAIT to VERBS: worker.c */
+	{ CALL(seccomp), true, { { 0 } }, "" },
+	{ CALL(prctl), true, { { 1, NUMBER, PR_SET_NO_NEW_PRIVS } }, "libseccomp" },
+	{ CALL(prctl), true, { { 1, NUMBER, PR_SET_SECCOMP } }, "libseccomp" },
+};
+
+/* One comparison. Before there is a target every descriptor will do. */
+static bool compare(const struct condition *c, const struct seccomp_fds *fds,
+	struct scmp_arg_cmp *ret)
+{
+	const int by_what[] = {
+		[DIR_FD] = fds ? fds->dir : -1,
+		[PROC_FD] = fds ? fds->proc : -1,
+		[PID_FD] = fds ? fds->pidfd : -1,
+		[JOURNAL_FD] = fds ? fds->journal : -1,
+	};
+
+	if (c->arg == 0 || (c->what >= DIR_FD && c->what <= JOURNAL_FD && !fds))
+		return false;
+	switch (c->what) {
+	case OWN_PID:
+		*ret = SCMP_CMP(c->arg - 1, SCMP_CMP_EQ, (uint64_t)getpid());
+		return true;
+	case NUMBER:
+		/* Requests of ioctl are 32 bits wide, whatever is above them. */
+		*ret = SCMP_CMP(c->arg - 1, SCMP_CMP_MASKED_EQ, UINT32_MAX,
+			(uint32_t)c->value);
+		return true;
+	case ANY_FLAGS_BUT:
+		*ret = SCMP_CMP(c->arg - 1, SCMP_CMP_MASKED_EQ, c->value, 0);
+		return true;
+	default:
+		*ret = SCMP_CMP(c->arg - 1, SCMP_CMP_MASKED_EQ, UINT32_MAX,
+			(uint32_t)by_what[c->what]);
+		return true;
+	}
+}
+
+static int add_row(scmp_filter_ctx filter, const struct row *row, const struct seccomp_fds *fds)
+{
+	struct scmp_arg_cmp cmp[UMEM_ARRAY_LEN(row->when)];
+	unsigned n = 0;
+	int r;
+
+	for (size_t i = 0; i < UMEM_ARRAY_LEN(row->when); i++)
+		n += compare(&row->when[i], fds, &cmp[n]);
+	r = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, row->call, n, cmp);
+	/* The same rule twice, since a condition was left out; or no such call here. */
+	return r == -EEXIST || r == -EDOM ? 0 : r;
+}
+
+int seccomp_stage_enter(enum seccomp_stage stage, const struct seccomp_fds *fds)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+	int r = filter ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < UMEM_ARRAY_LEN(rows) && r == 0; i++)
+		if (stage == SECCOMP_WAIT || !rows[i].wait)
+			r = add_row(filter, &rows[i], fds);
+	if (r == 0)
+		r = seccomp_load(filter);
+	seccomp_release(filter);
+	return r;
+}
+
+const char *seccomp_call_name(enum seccomp_stage stage, size_t index)
+{
+	static char name[64];
+
+	for (size_t i = 0; i < UMEM_ARRAY_LEN(rows); i++) {
+		char *found;
+
+		if ((stage == SECCOMP_VERBS && rows[i].wait) || index-- > 0)
+			continue;
+		found = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, rows[i].call);
+		snprintf(name, sizeof(name), "%s", found ? found : "");
+		free(found);
+		return name;
+	}
+	return NULL;
+}
