@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What umemd is told by umemd.conf: a table of keys, each with its section, its
+ * parser and its default. See umemd.conf(5).
+ */
+#ifndef DAEMON_CONFIG_H
+#define DAEMON_CONFIG_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include <umemd/types.h>
+
+/** CONFIG_PATH - bytes of a path, with a NUL. */
+#define CONFIG_PATH 256
+
+/**
+ * struct config - all of it.
+ * @socket: where to listen.
+ * @worker: the program of the workers.
+ * @admin_gid: whose members may do all; (gid_t)-1 for nobody.
+ * @worker_uid, @worker_gid: what workers become when umemd is root.
+ * @worker_timeout_ns: a call of a worker that takes longer means that it hangs.
+ * @slow_reader_ns: a client that reads nothing for so long is dropped.
+ * @kept_ended_ns: how long a kept target that ended is still told about.
+ * @log_level: of log.h.
+ * @connections, @targets: at most, altogether.
+ * @user_connections, @user_targets, @user_requests: at most, of one user; requests are
+ *	those that are being attached at a time.
+ */
+struct config {
+	char socket[CONFIG_PATH];
+	char worker[CONFIG_PATH];
+	uint64_t admin_gid;
+	uint64_t worker_uid;
+	uint64_t worker_gid;
+	uint64_t worker_timeout_ns;
+	uint64_t slow_reader_ns;
+	uint64_t kept_ended_ns;
+	uint64_t log_level;
+	uint64_t connections;
+	uint64_t targets;
+	uint64_t user_connections;
+	uint64_t user_targets;
+	uint64_t user_requests;
+};
+
+/** config_defaults - what holds where nothing is said. */
+void config_defaults(struct config *ret_config);
+
+/**
+ * config_parse - read text of the form of umemd.conf over @config.
+ * @name: of the file, for @note.
+ * Return: 0; -EINVAL with file, line and what is wrong with it in @note.
+ */
+int config_parse(struct config *config, const char *name, const char *text,
+	struct umem_note *note);
+
+/**
+ * config_read - read a file, then those that end in .conf in the directory of its name with
+ * ".d" behind, in the order of their names.
+ * Return: 0; -EINVAL, -errno with @note.
+ */
+int config_read(struct config *config, const char *path, struct umem_note *note);
+
+/** config_print - every key with its value, as a file would have it. */
+void config_print(const struct config *config, FILE *out);
+
+#endif

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The manager's side of one worker.
+ *
+ * Theory of operation
+ *
+ *     link_call() -> outbox -> calls socket -> worker
+ *                              answered()   <- inbox <- check against the interface
+ *
+ * The end shows in three ways: the socket ends, the pidfd becomes readable, or a
+ * call takes too long. Whichever comes first has the process killed, and the owner
+ * told, from a timer, so that no function of the owner's is called back into. The
+ * process is waited for when its pidfd says that it is over, which may be long
+ * after the link was freed: it is then on its own (struct dying).
+ */
+#include "daemon/link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/broker.h"
+#include "daemon/log.h"
+#include "lib/base/fd.h"
+
+#define INTERFACE "io.umemd.Worker"
+#define MAX_BYTES (8u << 20)
+
+static const struct umem_json_limits limits = { MAX_BYTES, 16, 1u << 20 };
+
+struct link {
+	const struct link_env *env;
+	struct spawned worker;
+	struct loop_watch *calls;
+	struct loop_watch *end;
+	struct loop_timer *timer;
+	struct umem_inbox inbox;
+	struct umem_outbox outbox;
+	struct broker *broker;
+	const struct umem_idl *idl;
+	const struct umem_idl_entry *method;
+	void (*answered)(void *user, const struct link_answer *answer);
+	void *answered_user;
+	void (*died)(void *user, const char *how);
+	void *user;
+	const char *how;
+};
+
+/* A process that was killed and is not over yet. */
+struct dying {
+	int pidfd;
+	struct loop_watch *watch;
+};
+
+static void reap(void *user, unsigned what)
+{
+	struct dying *dying = user;
+
+	waitid(P_PIDFD, (id_t)dying->pidfd, &(siginfo_t){ 0 }, WEXITED | WNOHANG);
+	loop_watch_free(dying->watch);
+	umem_fd_close(dying->pidfd);
+	free(dying);
+}
+
+/* Have the process waited for; @pidfd is consumed. */
+static void wait_for_end(struct loop *loop, int pidfd)
+{
+	struct dying *dying = calloc(1, sizeof(*dying));
+
+	if (dying) {
+		dying->pidfd = pidfd;
+		if (loop_watch_new(loop, pidfd, reap, dying, &dying->watch) == 0) {
+			loop_watch_for(dying->watch, LOOP_READ);
+			return;
+		}
+		free(dying);
+	}
+	waitid(P_PIDFD, (id_t)pidfd, &(siginfo_t){ 0 }, WEXITED);
+	umem_fd_close(pidfd);
+}
+
+/* It is of no more use: kill it, and tell the owner soon. */
+static void fail(struct link *link, const char *how)
+{
+	if (link->how)
+		return;
+	link->how = how;
+	loop_watch_for(link->calls, 0);
+	loop_watch_for(link->end, 0);
+	pidfd_send_signal(link->worker.pidfd, SIGKILL, NULL, 0);
+	link->method = NULL;
+	loop_timer_set(link->timer, 0);
+}
+
+static void on_timer(void *user)
+{
+	struct link *link = user;
+
+	if (link->how)
+		link->died(link->user, link->how);
+	else
+		fail(link, "it did not answer in time");
+}
+
+static void on_end(void *user, unsigned what)
+{
+	fail(user, "it ended");
+}
+
+/* The last word of an error's name, or NULL for one that is not of the interface. */
+static const struct umem_idl_entry *find_error(const struct link *link, const char *name)
+{
+	const size_t len = strlen(INTERFACE);
+
+	if (strncmp(name, INTERFACE, len) != 0 || name[len] != '.')
+		return NULL;
+	return umem_idl_find(link->idl, UMEM_IDL_ERROR, name + len + 1);
+}
+
+/* One message of the worker's. Return: false when it does not keep to its interface. */
+static bool take_reply(struct link *link, struct umem_frame *frame)
+{
+	struct link_answer answer = { .frame = frame };
+	const struct umem_idl_entry *entry = link->method;
+	struct umem_note note = { 0 };
+	char where[UMEM_IDL_WHERE];
+	struct umem_reply reply;
+	void (*answered)(void *, const struct link_answer *) = link->answered;
+	int r = umem_reply_decode(frame->text, frame->len_bytes, &limits, &reply, &note);
+
+	if (r == 0 && reply.error) {
+		entry = find_error(link, reply.error);
+		r = entry ? umem_idl_check(entry->in, reply.parameters, where, &note) : -EINVAL;
+		answer.error = entry ? entry->name : NULL;
+	} else if (r == 0) {
+		r = entry ? umem_idl_check(entry->out, reply.parameters, where, &note) : -EINVAL;
+	}
+	if (r < 0 || !link->method || reply.continues) {
+		log_error("worker %d said what it may not say (%s)", (int)link->worker.pid,
+			note.text);
+		if (r == 0)
+			umem_reply_deinit(&reply);
+		return false;
+	}
+	answer.parameters = reply.parameters;
+	link->method = NULL;
+	loop_timer_clear(link->timer);
+	/* The link may be gone behind this. */
+	answered(link->answered_user, &answer);
+	umem_reply_deinit(&reply);
+	return true;
+}
+
+static void receive(struct link *link)
+{
+	struct umem_frame frame;
+	int r = umem_inbox_receive(&link->inbox, link->worker.calls_fd);
+
+	if (r == 0)
+		r = umem_inbox_next(&link->inbox, &frame);
+	if (r == -EAGAIN || r == UMEM_AGAIN)
+		return;
+	if (r < 0) {
+		fail(link, r == -EPIPE ? "it ended" : "what it sent is no message");
+		return;
+	}
+	/* A worker answers one call at a time: what came behind is never looked at. */
+	if (!take_reply(link, &frame))
+		fail(link, "it does not keep to its interface");
+	umem_frame_deinit(&frame);
+}
+
+static void on_calls(void *user, unsigned what)
+{
+	struct link *link = user;
+	int r = umem_outbox_send(&link->outbox, link->worker.calls_fd);
+
+	if (r < 0 && r != -EAGAIN) {
+		fail(link, "it ended");
+		return;
+	}
+	loop_watch_for(link->calls, LOOP_READ | (r == -EAGAIN ? LOOP_WRITE : 0));
+	if (what & LOOP_READ)
+		receive(link);
+}
+
+static int watch(struct link *link, pid_t pid, int pidfd)
+{
+	struct loop *loop = link->env->loop;
+	int r = loop_watch_new(loop, link->worker.calls_fd, on_calls, link, &link->calls);
+
+	if (r == 0)
+		r = loop_watch_new(loop, link->worker.pidfd, on_end, link, &link->end);
+	if (r == 0)
+		r = loop_timer_new(loop, on_timer, link, &link->timer);
+	if (r == 0)
+		r = broker_new(link->env, umem_fd_take(&link->worker.broker_fd), pid, pidfd,
+			&link->broker);
+	if (r == 0) {
+		loop_watch_for(link->calls, LOOP_READ);
+		loop_watch_for(link->end, LOOP_READ);
+	}
+	return r;
+}
+
+int link_new(const struct link_env *env, pid_t pid, int pidfd,
+	void (*died)(void *user, const char *how), void *user, struct link **ret_link)
+{
+	struct link *link = calloc(1, sizeof(*link));
+	int r;
+
+	if (!link)
+		return -ENOMEM;
+	*link = (struct link){
+		.env = env,
+		.worker = { .pidfd = -1, .calls_fd = -1, .broker_fd = -1 },
+		.inbox = { .max_bytes = MAX_BYTES },
+		.idl = umem_interfaces_find(env->interfaces, INTERFACE),
+		.died = died,
+		.user = user,
+	};
+	r = spawn_worker(&env->spawn, &link->worker);
+	if (r == 0)
+		r = watch(link, pid, pidfd);
+	if (r < 0) {
+		link_free(link);
+		return r;
+	}
+	*ret_link = link;
+	return 0;
+}
+
+int link_call(struct link *link, const char *method, struct umem_json *parameters,
+	const int *fds, size_t n_fds,
+	void (*answered)(void *user, const struct link_answer *answer), void *user)
+{
+	char name[UMEM_METHOD_MAX] = INTERFACE ".";
+	int own[UMEM_FRAME_FDS];
+	size_t len, n = 0;
+	char *text;
+	int r;
+
+	strncat(name, method, sizeof(name) - strlen(name) - 1);
+	r = umem_call_encode_consume(name, parameters, false, &text, &len);
+	if (r < 0)
+		return r;
+	for (; n < n_fds; n++) {
+		own[n] = fcntl(fds[n], F_DUPFD_CLOEXEC, 0);
+		if (own[n] >= 0)
+			continue;
+		r = -errno;
+		while (n-- > 0)
+			umem_fd_close(own[n]);
+		free(text);
+		return r;
+	}
+	r = umem_outbox_add_consume(&link->outbox, text, len, own, n);
+	if (r < 0)
+		return r;
+	link->method = umem_idl_find(link->idl, UMEM_IDL_METHOD, method);
+	link->answered = answered;
+	link->answered_user = user;
+	if (!link->how) {
+		loop_timer_set(link->timer, link->env->timeout_ns);
+		loop_watch_for(link->calls, LOOP_READ | LOOP_WRITE);
+	}
+	return 0;
+}
+
+bool link_busy(const struct link *link)
+{
+	return link->method != NULL;
+}
+
+pid_t link_pid(const struct link *link)
+{
+	return link->worker.pid;
+}
+
+struct link *link_free(struct link *link)
+{
+	if (!link)
+		return NULL;
+	loop_watch_free(link->calls);
+	loop_watch_free(link->end);
+	loop_timer_free(link->timer);
+	broker_free(link->broker);
+	umem_inbox_deinit(&link->inbox);
+	umem_outbox_deinit(&link->outbox);
+	umem_fd_close(link->worker.calls_fd);
+	umem_fd_close(link->worker.broker_fd);
+	if (link->worker.pidfd >= 0) {
+		pidfd_send_signal(link->worker.pidfd, SIGKILL, NULL, 0);
+		wait_for_end(link->env->loop, link->worker.pidfd);
+	}
+	free(link);
+	return NULL;
+}

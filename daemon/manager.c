@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * All that umemd has.
+ *
+ * It ends in order: no new connections, every target let go by its worker, then the
+ * loop stops. What cannot be let go within END_NS is left to the kernel, which lifts
+ * the protection when the last descriptor is closed.
+ */
+#include "daemon/manager.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "daemon/listener.h"
+#include "daemon/log.h"
+#include "daemon/peer.h"
+#include "daemon/session.h"
+#include "lib/base/fd.h"
+#include "lib/base/note.h"
+
+#define MAX_THREADS 32
+#define END_NS      10000000000ull
+
+static void begin_to_end(struct manager *m)
+{
+	if (m->ending)
+		return;
+	m->ending = true;
+	m->listener = listener_free(m->listener);
+	if (m->n_sessions == 0) {
+		loop_stop(m->loop);
+		return;
+	}
+	log_info("ending: %llu targets are let go", (unsigned long long)m->n_sessions);
+	loop_timer_set(m->deadline, END_NS);
+	sessions_detach_all(m);
+}
+
+static void on_signal(void *user, int signo)
+{
+	begin_to_end(user);
+}
+
+static void on_deadline(void *user)
+{
+	struct manager *m = user;
+
+	log_warning("%llu targets were not let go in time; the kernel does it now",
+		(unsigned long long)m->n_sessions);
+	loop_stop(m->loop);
+}
+
+void manager_session_left(struct manager *m)
+{
+	m->n_sessions--;
+	if (m->ending && m->n_sessions == 0)
+		loop_stop(m->loop);
+}
+
+struct user *manager_user(struct manager *m, uid_t uid)
+{
+	struct user *user;
+
+	LIST_FOREACH(user, &m->users, entry)
+		if (user->uid == uid)
+			return user;
+	user = calloc(1, sizeof(*user));
+	if (!user)
+		return NULL;
+	user->uid = uid;
+	LIST_INSERT_HEAD(&m->users, user, entry);
+	return user;
+}
+
+void manager_user_left(struct user *user)
+{
+	if (user->n_peers || user->n_sessions || user->n_requests)
+		return;
+	LIST_REMOVE(user, entry);
+	free(user);
+}
+
+/* Each target takes some ten descriptors: take what there may be. */
+static void raise_limits(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static int start(struct manager *m, struct umem_note *note)
+{
+	int r = umem_interfaces_load(&m->interfaces, note);
+
+	if (r == 0)
+		r = loop_new(&m->loop);
+	if (r == 0)
+		r = pool_new(m->loop, MAX_THREADS, &m->pool);
+	if (r == 0)
+		r = loop_timer_new(m->loop, on_deadline, m, &m->deadline);
+	if (r == 0)
+		r = loop_on_signal(m->loop, SIGTERM, on_signal, m);
+	if (r == 0)
+		r = loop_on_signal(m->loop, SIGINT, on_signal, m);
+	if (r < 0)
+		return r;
+	m->links = (struct link_env){
+		.loop = m->loop,
+		.pool = m->pool,
+		.interfaces = &m->interfaces,
+		.spawn = {
+			.path = m->config.worker,
+			.uid = (uid_t)m->config.worker_uid,
+			.gid = (gid_t)m->config.worker_gid,
+			.root_fd = spawn_empty_root(),
+		},
+		.timeout_ns = m->config.worker_timeout_ns,
+	};
+	return listener_new(m, m->config.socket, &m->listener, note);
+}
+
+int manager_start(struct manager *m, const struct config *config, struct umem_note *note)
+{
+	int r = acquire_kernel(note);
+
+	if (r < 0)
+		return r;
+	*m = (struct manager){ .config = *config, .links.spawn.root_fd = -1 };
+	LIST_INIT(&m->users);
+	LIST_INIT(&m->peers);
+	LIST_INIT(&m->sessions);
+	log_set_level((enum log_level)config->log_level);
+	raise_limits();
+	signal(SIGPIPE, SIG_IGN);
+	r = start(m, note);
+	if (r < 0) {
+		umem_note_set(note, r, 0, "%s", strerror(-r));
+		manager_stop(m);
+	}
+	return r;
+}
+
+int manager_run(struct manager *m)
+{
+	return loop_run(m->loop);
+}
+
+void manager_stop(struct manager *m)
+{
+	m->listener = listener_free(m->listener);
+	while (!LIST_EMPTY(&m->peers))
+		peer_drop(LIST_FIRST(&m->peers), NULL);
+	m->pool = pool_free(m->pool);
+	m->deadline = loop_timer_free(m->deadline);
+	umem_fd_close(m->links.spawn.root_fd);
+	umem_interfaces_deinit(&m->interfaces);
+	if (m->n_sessions == 0)
+		m->loop = loop_free(m->loop);
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * All that umemd has: connections, targets, users, and what they share. It owns
+ * the lists; peers and sessions enter and leave them.
+ */
+#ifndef DAEMON_MANAGER_H
+#define DAEMON_MANAGER_H
+
+#include <stdbool.h>
+#include <sys/queue.h>
+
+#include "daemon/config.h"
+#include "daemon/link.h"
+#include "daemon/loop.h"
+#include "daemon/pool.h"
+#include "lib/proto/interfaces.h"
+
+struct peer;
+struct session;
+struct listener;
+
+/**
+ * struct user - what one user has; forgotten when that is nothing.
+ * @uid: who.
+ * @n_peers, @n_sessions, @n_requests: connections, targets, attachments on their way.
+ */
+struct user {
+	uid_t uid;
+	uint64_t n_peers;
+	uint64_t n_sessions;
+	uint64_t n_requests;
+	LIST_ENTRY(user) entry;
+};
+
+/**
+ * struct manager - one for a program.
+ * @config: what was told.
+ * @interfaces: what is spoken.
+ * @links: what workers need.
+ * @users, @peers, @sessions: lists.
+ * @n_peers, @n_sessions: how many.
+ * @next_id: number of the next target.
+ * @ending: no new ones; the loop stops when the last session is gone.
+ * @deadline: when it stops anyway.
+ */
+struct manager {
+	struct config config;
+	struct loop *loop;
+	struct pool *pool;
+	struct umem_interfaces interfaces;
+	struct link_env links;
+	struct listener *listener;
+	LIST_HEAD(, user) users;
+	LIST_HEAD(, peer) peers;
+	LIST_HEAD(, session) sessions;
+	uint64_t n_peers;
+	uint64_t n_sessions;
+	uint64_t next_id;
+	bool ending;
+	struct loop_timer *deadline;
+};
+
+/** manager_start - with @config, which is copied. Return: 0, or -errno with @note. */
+int manager_start(struct manager *manager, const struct config *config, struct umem_note *note);
+
+/** manager_run - until it is told to end, and everything was let go. Return: 0 or -errno. */
+int manager_run(struct manager *manager);
+
+/** manager_stop - close and free everything. */
+void manager_stop(struct manager *manager);
+
+/** manager_user - the record of a user, made if need be. Return: NULL without memory. */
+struct user *manager_user(struct manager *manager, uid_t uid);
+
+/** manager_user_left - forget @user if it has nothing more. */
+void manager_user_left(struct user *user);
+
+/** manager_session_left - a session is gone. */
+void manager_session_left(struct manager *manager);
+
+#endif

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * io.umemd.Dirty: rounds of dirty tracking.
+ *
+ * What a worker answers has the shape of what a client gets, and is passed on;
+ * tables and bitmaps go by as descriptors, after a look that they are what they
+ * should be.
+ *
+ * Monitor makes a round when it is due and the one before was read, whichever is
+ * later: a slow reader gets fewer rounds, each with all that changed since.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/log.h"
+#include "daemon/manager.h"
+#include "daemon/methods.h"
+#include "daemon/peer.h"
+#include "daemon/session.h"
+#include "lib/base/clock.h"
+#include "lib/base/note.h"
+
+#define INTERVAL_MIN_NS 1000000
+
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+
+/* An error that names the target. */
+static void target_error(struct call *call, const char *name)
+{
+	struct umem_json *parameters = umem_json_object();
+
+	umem_json_set_text(parameters, "target",
+		umem_json_get_text(call->message.parameters, "target", ""));
+	call_error(call, name, parameters);
+}
+
+static void fail(struct call *call, const struct session_result *result)
+{
+	struct umem_json *parameters;
+
+	if (result->result == -E2BIG && result->answer) {
+		parameters = umem_json_object();
+		umem_json_set_int(parameters, "ranges",
+			umem_json_get_int(result->answer->parameters, "ranges", 0));
+		call_error(call, "TooManyRanges", parameters);
+	} else if (result->result == -EALREADY) {
+		target_error(call, "AlreadyStarted");
+	} else if (result->result == -ENOENT && strcmp(call->method->name, "Start") != 0) {
+		target_error(call, "NotStarted");
+	} else {
+		call_fail(call, result->result, result->note);
+	}
+}
+
+/* Are all descriptors memory that nobody can change any more? */
+static bool are_sealed(const struct umem_frame *frame)
+{
+	for (size_t i = 0; i < frame->n_fds; i++)
+		if ((fcntl(frame->fds[i], F_GET_SEALS) & SEALS) != SEALS)
+			return false;
+	return true;
+}
+
+/* What a worker answered, for a client. Return: false when it is not fit for one. */
+static bool pass_on(struct call *call, const struct link_answer *answer, bool last)
+{
+	struct umem_json *parameters;
+
+	if (!are_sealed(answer->frame)) {
+		log_error("a worker sent a descriptor that is not sealed memory");
+		return false;
+	}
+	parameters = umem_json_share(answer->parameters);
+	if (last)
+		call_reply_fds(call, parameters, answer->frame);
+	else
+		call_continue(call, parameters, answer->frame);
+	return true;
+}
+
+static void on_done(void *user, const struct session_result *result)
+{
+	struct call *call = user;
+	static const struct umem_note unsealed = { .text = "a worker does not behave" };
+
+	if (result->result != 0)
+		fail(call, result);
+	else if (!pass_on(call, result->answer, true))
+		call_fail(call, -EPROTO, &unsealed);
+}
+
+/* The parameters of a call but for the target's name, for a worker. */
+static int copy_parameter(void *user, const char *key, const struct umem_json *value)
+{
+	if (strcmp(key, "target") != 0 && umem_json_type(value) != UMEM_JSON_NULL)
+		umem_json_set_consume(user, key, umem_json_share(value));
+	return 0;
+}
+
+static struct umem_json *for_worker(const struct call *call)
+{
+	struct umem_json *parameters = umem_json_object();
+
+	umem_json_each(call->message.parameters, copy_parameter, parameters);
+	return parameters;
+}
+
+void dirty_start(struct call *call)
+{
+	if (call->session->watch)
+		target_error(call, "AlreadyStarted");
+	else
+		session_do(call->session, "Watch", for_worker(call), on_done, call);
+}
+
+void dirty_collect(struct call *call)
+{
+	session_do(call->session, "Collect", for_worker(call), on_done, call);
+}
+
+void dirty_stop(struct call *call)
+{
+	session_do(call->session, "Unwatch", NULL, on_done, call);
+}
+
+/* A call of Monitor. */
+struct monitor {
+	struct call *call;
+	char target[SESSION_ID];
+	uint64_t interval_ns;
+	uint64_t left; /* rounds; 0 means no end */
+	uint64_t due_ns;
+	bool unread; /* the last round has not been read yet */
+	struct loop_timer *timer;
+};
+
+static void free_monitor(struct monitor *m)
+{
+	m->call->user = NULL;
+	m->call->cancelled = NULL;
+	m->call->drained = NULL;
+	loop_timer_free(m->timer);
+	free(m);
+}
+
+static void on_round(void *user, const struct session_result *result);
+
+static void on_due(void *user)
+{
+	struct monitor *m = user;
+	struct session *s = session_find(m->call->manager, m->target);
+	const char *form = umem_json_get_text(m->call->message.parameters, "form", "numbers");
+	struct call *call = m->call;
+	struct umem_json *parameters;
+
+	if (!s) {
+		free_monitor(m);
+		target_error(call, "NoSuchTarget");
+		return;
+	}
+	parameters = umem_json_object();
+	umem_json_set_text(parameters, "form", form);
+	session_do(s, "Collect", parameters, on_round, m);
+}
+
+static void schedule(struct monitor *m)
+{
+	uint64_t now_ns = umem_now_ns();
+
+	/* A round that took longer than the interval delays the next, no more. */
+	m->due_ns = umem_max_u64(m->due_ns + m->interval_ns, now_ns);
+	loop_timer_set(m->timer, m->due_ns - now_ns);
+}
+
+static void on_round(void *user, const struct session_result *result)
+{
+	struct monitor *m = user;
+	struct call *call = m->call;
+	bool last = m->left == 1;
+
+	if (result->result != 0) {
+		free_monitor(m);
+		fail(call, result);
+		return;
+	}
+	if (last)
+		free_monitor(m);
+	else
+		m->unread = true;
+	if (!pass_on(call, result->answer, last)) {
+		if (!last)
+			free_monitor(m);
+		call_fail(call, -EPROTO, NULL);
+		return;
+	}
+	if (!last && m->left)
+		m->left--;
+}
+
+static void on_drained(struct call *call)
+{
+	struct monitor *m = call->user;
+
+	if (!m->unread)
+		return;
+	m->unread = false;
+	schedule(m);
+}
+
+static void on_cancelled(struct call *call)
+{
+	struct monitor *m = call->user;
+	struct session *s = session_find(call->manager, m->target);
+
+	if (s)
+		session_forget_jobs(s, m);
+	free_monitor(m);
+	call_reply(call, NULL);
+}
+
+void dirty_monitor(struct call *call)
+{
+	const struct umem_json *parameters = call->message.parameters;
+	int64_t interval_ns = umem_json_get_int(parameters, "interval_ns", 0);
+	int64_t rounds = umem_json_get_int(parameters, "rounds", 0);
+	struct monitor *m;
+
+	if (interval_ns < INTERVAL_MIN_NS || rounds < 0) {
+		call_service_error(call, "InvalidParameter", "parameter",
+			rounds < 0 ? "rounds" : "interval_ns");
+		return;
+	}
+	m = calloc(1, sizeof(*m));
+	if (!m || loop_timer_new(call->manager->loop, on_due, m, &m->timer) < 0) {
+		free(m);
+		call_fail(call, -ENOMEM, NULL);
+		return;
+	}
+	m->call = call;
+	m->interval_ns = (uint64_t)interval_ns;
+	m->left = (uint64_t)rounds;
+	m->due_ns = umem_now_ns();
+	strcpy(m->target, call->session->id);
+	call->user = m;
+	call->cancelled = on_cancelled;
+	call->drained = on_drained;
+	schedule(m);
+}

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * io.umemd.Targets: bringing processes in and letting them go.
+ *
+ * A request to bring one in passes through three places: the quotas here, a thread in
+ * which it is authorised and acquired (struct request), and the first worker of
+ * the session. The answer is given when the worker has it.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/log.h"
+#include "daemon/manager.h"
+#include "daemon/methods.h"
+#include "daemon/peer.h"
+#include "daemon/session.h"
+#include "lib/base/fd.h"
+#include "lib/base/note.h"
+
+/* The most ranges that a program hands off. */
+#define MAX_RANGES 4096u
+
+/* A target on its way in. */
+struct request {
+	struct call *call;
+	struct user *user;
+	struct auth_who who;
+	pid_t pid;
+	bool handed;
+	bool own;
+	bool keep;
+	int uffd;
+	struct umem_range *ranges;
+	size_t n_ranges;
+	struct acquired acquired;
+	int result;
+	struct umem_note note;
+};
+
+static void free_request(struct request *q)
+{
+	q->user->n_requests--;
+	manager_user_left(q->user);
+	umem_fd_close(q->uffd);
+	acquired_deinit(&q->acquired);
+	free(q->ranges);
+	free(q);
+}
+
+/* Too many? Then the call is answered. */
+static bool over_quota(struct call *call)
+{
+	const struct manager *m = call->manager;
+	const struct user *user = call->peer->user;
+	const struct {
+		const char *quota;
+		uint64_t now;
+		uint64_t limit;
+	} quotas[] = {
+		{ "Targets", m->n_sessions, m->config.targets },
+		{ "UserTargets", user->n_sessions + user->n_requests, m->config.user_targets },
+		{ "UserRequests", user->n_requests, m->config.user_requests },
+	};
+
+	for (size_t i = 0; i < UMEM_ARRAY_LEN(quotas); i++) {
+		struct umem_json *parameters;
+		char text[128];
+
+		if (quotas[i].now < quotas[i].limit)
+			continue;
+		snprintf(text, sizeof(text), "user %u has reached the limit of %llu (%s)",
+			(unsigned)user->uid, (unsigned long long)quotas[i].limit,
+			quotas[i].quota);
+		log_notice("process %d: %s", (int)call->peer->who.pid, text);
+		parameters = umem_json_object();
+		umem_json_set_text(parameters, "quota", quotas[i].quota);
+		umem_json_set_text(parameters, "text", text);
+		call_error(call, "QuotaExceeded", parameters);
+		return true;
+	}
+	return false;
+}
+
+/* A worker has the target, or not. */
+static void on_open(void *user, const struct session_result *result)
+{
+	struct call *call = user;
+	struct session *s = call->session;
+	struct umem_json *parameters;
+
+	if (result->result != 0) {
+		call_fail(call, result->result, result->note);
+		return;
+	}
+	if (!call->peer && !s->owner) {
+		/* It was to be kept, and nobody knows its name. */
+		session_detach(s, NULL, NULL);
+	}
+	parameters = umem_json_object();
+	umem_json_set_text(parameters, "target", s->id);
+	if (!s->handed)
+		umem_json_set_u64(parameters, "stop_ns", s->acquired.stop_ns);
+	call_reply(call, parameters);
+}
+
+static void log_denial(const struct request *q)
+{
+	if (q->result == -EPERM || q->result == -EACCES)
+		log_notice("denied to process %d of user %u: %s", (int)q->who.pid,
+			(unsigned)q->who.uid, q->note.text);
+}
+
+/* Acquired, or not: back in the loop's thread. */
+static void on_acquired(void *user)
+{
+	struct request *q = user;
+	struct call *call = q->call;
+	struct session_options options = {
+		.uid = q->who.uid,
+		.owner = q->keep ? NULL : call->peer,
+		.handed = q->handed,
+	};
+	int r = q->result;
+
+	log_denial(q);
+	if (r == 0 && !call->peer)
+		r = -ECANCELED; /* nobody waits for it any more */
+	if (r == 0)
+		r = session_new(call->manager, &options, &q->acquired, on_open, call,
+			&call->session);
+	if (r != 0)
+		call_fail(call, r, &q->note);
+	free_request(q);
+}
+
+static void acquire(void *user)
+{
+	struct request *q = user;
+
+	q->result = q->handed ?
+		acquire_adopt(&q->who, q->pid, q->own, q->uffd, q->ranges, q->n_ranges,
+			&q->acquired, &q->note) :
+		acquire_attach(&q->who, q->pid, &q->acquired, &q->note);
+}
+
+/* A request of @call, or NULL when it was answered. */
+static struct request *new_request(struct call *call, int64_t pid)
+{
+	struct request *q;
+
+	if (pid <= 0 || pid > INT32_MAX) {
+		call_service_error(call, "InvalidParameter", "parameter", "pid");
+		return NULL;
+	}
+	if (over_quota(call))
+		return NULL;
+	q = calloc(1, sizeof(*q));
+	if (!q) {
+		call_fail(call, -ENOMEM, NULL);
+		return NULL;
+	}
+	q->call = call;
+	q->user = call->peer->user;
+	q->user->n_requests++;
+	q->who = call->peer->who;
+	q->pid = (pid_t)pid;
+	q->keep = umem_json_get_bool(call->message.parameters, "keep", false);
+	q->uffd = -1;
+	acquired_init(&q->acquired);
+	return q;
+}
+
+static void start(struct request *q)
+{
+	struct call *call = q->call;
+	int r = pool_run(call->manager->pool, acquire, on_acquired, q);
+
+	if (r < 0) {
+		free_request(q);
+		call_fail(call, r, NULL);
+	}
+}
+
+void targets_attach(struct call *call)
+{
+	struct request *q = new_request(call,
+		umem_json_get_int(call->message.parameters, "pid", 0));
+
+	if (q)
+		start(q);
+}
+
+static bool read_ranges(const struct umem_json *list, struct request *q)
+{
+	size_t n = umem_json_count(list);
+
+	if (n == 0 || n > MAX_RANGES)
+		return false;
+	q->ranges = calloc(n, sizeof(*q->ranges));
+	if (!q->ranges)
+		return false;
+	for (q->n_ranges = 0; q->n_ranges < n; q->n_ranges++) {
+		const struct umem_json *item = umem_json_item(list, q->n_ranges);
+		int64_t start = umem_json_get_int(item, "start", -1);
+		int64_t end = umem_json_get_int(item, "end", -1);
+
+		if (start < 0 || end < 0)
+			return false;
+		q->ranges[q->n_ranges] = (struct umem_range){ (uint64_t)start, (uint64_t)end };
+	}
+	return true;
+}
+
+/* Is it the caller's own process, and still that one? */
+static bool is_own(const struct peer *peer, pid_t pid)
+{
+	struct pollfd pfd = { .fd = peer->pidfd, .events = POLLIN };
+
+	return pid == peer->who.pid && (peer->pidfd < 0 || poll(&pfd, 1, 0) == 0);
+}
+
+void targets_hand_off(struct call *call)
+{
+	const struct umem_json *parameters = call->message.parameters;
+	int64_t pid = umem_json_get_int(parameters, "pid", call->peer->who.pid);
+	struct request *q = new_request(call, pid);
+	const char *wrong = NULL;
+
+	if (!q)
+		return;
+	q->handed = true;
+	q->own = is_own(call->peer, q->pid);
+	q->uffd = umem_frame_take_fd(&call->frame, umem_json_get_int(parameters, "uffd", -1));
+	if (q->uffd < 0)
+		wrong = "uffd";
+	else if (!read_ranges(umem_json_get(parameters, "ranges"), q))
+		wrong = "ranges";
+	if (wrong) {
+		pool_close_fd(call->manager->pool, umem_fd_take(&q->uffd));
+		free_request(q);
+		call_service_error(call, "InvalidParameter", "parameter", wrong);
+		return;
+	}
+	start(q);
+}
+
+void targets_list(struct call *call)
+{
+	struct umem_json *reply = umem_json_object(), *list = umem_json_array();
+	struct session *s;
+
+	LIST_FOREACH(s, &call->manager->sessions, entry)
+		if (session_is_visible(s, &call->peer->who))
+			umem_json_append_consume(list, session_describe(s));
+	umem_json_set_consume(reply, "targets", list);
+	call_reply(call, reply);
+}
+
+void targets_describe(struct call *call)
+{
+	struct umem_json *reply = umem_json_object();
+
+	umem_json_set_consume(reply, "description", session_describe(call->session));
+	call_reply(call, reply);
+}
+
+static void on_detached(void *user, const struct session_result *result)
+{
+	struct call *call = user;
+
+	if (result->result < 0)
+		call_fail(call, result->result, result->note);
+	else
+		call_reply(call, NULL);
+}
+
+void targets_detach(struct call *call)
+{
+	session_detach(call->session, on_detached, call);
+}

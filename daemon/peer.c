@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A connection.
+ *
+ * Theory of operation
+ *
+ *     socket -> inbox -> one message -> call -> handler ... -> reply -> outbox -> socket
+ *
+ * One call at a time: the next message is taken when the last reply to the one
+ * before was read. What a client sends ahead stays in the inbox, up to a message's
+ * size, then in the socket, which is how it is told to wait.
+ *
+ * A client that does not read what it asked for within SlowReader is dropped; so is
+ * one that sends what is no message. Replies never gather: a method that sends many
+ * waits for drained() before the next.
+ *
+ * Everything that happens to a peer starts in on_ready(), so that no handler is
+ * called from within another one.
+ */
+#include "daemon/peer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "daemon/log.h"
+#include "daemon/manager.h"
+#include "daemon/methods.h"
+#include "daemon/session.h"
+#include "lib/base/fd.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+/* A call is small: the regions of a target at most. */
+#define MAX_BYTES (256u << 10)
+
+static const struct umem_json_limits limits = { MAX_BYTES, 12, 20000 };
+
+/* Descriptors of a message that nobody took. */
+static void close_frame(struct peer *peer, struct umem_frame *frame)
+{
+	for (size_t i = 0; i < frame->n_fds; i++)
+		pool_close_fd(peer->manager->pool, umem_fd_take(&frame->fds[i]));
+	umem_frame_deinit(frame);
+}
+
+static void free_call(struct call *call)
+{
+	for (size_t i = 0; i < call->frame.n_fds; i++)
+		pool_close_fd(call->manager->pool, umem_fd_take(&call->frame.fds[i]));
+	umem_frame_deinit(&call->frame);
+	umem_call_deinit(&call->message);
+	free(call);
+}
+
+void peer_drop(struct peer *peer, const char *why)
+{
+	struct call *call = peer->call;
+	int fd;
+
+	if (why)
+		log_notice("connection of process %d (user %u) dropped: %s",
+			(int)peer->who.pid, (unsigned)peer->who.uid, why);
+	LIST_REMOVE(peer, entry);
+	peer->manager->n_peers--;
+	peer->call = NULL;
+	if (call) {
+		call->peer = NULL;
+		if (call->cancelled)
+			call->cancelled(call);
+	}
+	sessions_owner_left(peer->manager, peer);
+	while ((fd = umem_inbox_take_fd(&peer->inbox)) >= 0)
+		pool_close_fd(peer->manager->pool, fd);
+	umem_inbox_deinit(&peer->inbox);
+	umem_outbox_deinit(&peer->outbox);
+	loop_watch_free(peer->watch);
+	loop_timer_free(peer->stalled);
+	umem_fd_close(peer->sock);
+	umem_fd_close(peer->pidfd);
+	peer->user->n_peers--;
+	manager_user_left(peer->user);
+	free(peer);
+}
+
+/* Put a reply into the outbox; the frame's descriptors are consumed. */
+static void send_reply(struct call *call, const char *error, struct umem_json *parameters,
+	bool continues, struct umem_frame *frame)
+{
+	struct peer *peer = call->peer;
+	char *text;
+	size_t len;
+	int r;
+
+	if (!peer || call->message.oneway) {
+		umem_json_free(parameters);
+		if (frame)
+			umem_frame_deinit(frame);
+		return;
+	}
+	r = umem_reply_encode_consume(error, parameters ? parameters : umem_json_object(),
+		continues, &text, &len);
+	if (r == 0) {
+		r = umem_outbox_add_consume(&peer->outbox, text, len, frame ? frame->fds : NULL,
+			frame ? frame->n_fds : 0);
+		if (frame)
+			frame->n_fds = 0;
+	}
+	if (frame)
+		umem_frame_deinit(frame);
+	if (r < 0)
+		log_error("out of memory: a reply to process %d is lost", (int)peer->who.pid);
+	/* From now on: the socket may be full, and then nothing happens any more. */
+	if (!loop_timer_is_set(peer->stalled))
+		loop_timer_set(peer->stalled, peer->manager->config.slow_reader_ns);
+	loop_watch_for(peer->watch, LOOP_READ | LOOP_WRITE);
+}
+
+static void end(struct call *call)
+{
+	struct peer *peer = call->peer;
+
+	if (peer) {
+		peer->call = NULL;
+		/* Also without a reply: then the next call is looked for. */
+		loop_watch_for(peer->watch, LOOP_READ | LOOP_WRITE);
+	}
+	free_call(call);
+}
+
+void call_reply(struct call *call, struct umem_json *parameters)
+{
+	call_reply_fds(call, parameters, NULL);
+}
+
+void call_reply_fds(struct call *call, struct umem_json *parameters, struct umem_frame *frame)
+{
+	send_reply(call, NULL, parameters, false, frame);
+	end(call);
+}
+
+void call_continue(struct call *call, struct umem_json *parameters, struct umem_frame *frame)
+{
+	send_reply(call, NULL, parameters, true, frame);
+}
+
+void call_error(struct call *call, const char *name, struct umem_json *parameters)
+{
+	char full[2 * UMEM_METHOD_MAX];
+
+	snprintf(full, sizeof(full), "%s.%s", call->message.interface, name);
+	send_reply(call, full, parameters, false, NULL);
+	end(call);
+}
+
+void call_service_error(struct call *call, const char *name, const char *key, const char *value)
+{
+	struct umem_json *parameters = umem_json_object();
+	char full[2 * UMEM_METHOD_MAX];
+
+	snprintf(full, sizeof(full), "org.varlink.service.%s", name);
+	umem_json_set_text(parameters, key, value);
+	send_reply(call, full, parameters, false, NULL);
+	end(call);
+}
+
+void call_fail(struct call *call, int result, const struct umem_note *note)
+{
+	struct umem_json *parameters = umem_json_object();
+	const char *text = note && note->text[0] ? note->text :
+		result > 0 ? "the target ended" : strerror(-result);
+
+	umem_json_set_text(parameters, "text", text);
+	if (result > 0) {
+		call_error(call, "Gone", parameters);
+	} else if (result == -EPERM || result == -EACCES) {
+		call_error(call, "NotPermitted", parameters);
+	} else {
+		umem_json_set_int(parameters, "errno", -result);
+		call_error(call, "Failed", parameters);
+	}
+}
+
+/* One message. Return: false when the connection is of no more use, with *@ret_why. */
+static bool serve(struct peer *peer, struct umem_frame *frame, const char **ret_why)
+{
+	struct call *call = calloc(1, sizeof(*call));
+	struct umem_note note = { 0 };
+	int r;
+
+	if (!call) {
+		close_frame(peer, frame);
+		*ret_why = "out of memory";
+		return false;
+	}
+	call->manager = peer->manager;
+	call->frame = *frame;
+	r = umem_call_decode(frame->text, frame->len_bytes, &limits, &call->message, &note);
+	if (r < 0) {
+		log_debug("process %d sent no call: %s", (int)peer->who.pid, note.text);
+		free_call(call);
+		*ret_why = "what it sent is no call";
+		return false;
+	}
+	call->peer = peer;
+	peer->call = call;
+	methods_dispatch(call);
+	return true;
+}
+
+/* Serve what is there, as long as calls are answered at once. */
+static bool serve_all(struct peer *peer, const char **ret_why)
+{
+	while (!peer->call && umem_outbox_empty(&peer->outbox)) {
+		struct umem_frame frame;
+		int r = umem_inbox_next(&peer->inbox, &frame);
+
+		if (r == UMEM_AGAIN)
+			return true;
+		if (r < 0) {
+			*ret_why = "what it sent is no message";
+			return false;
+		}
+		if (!serve(peer, &frame, ret_why))
+			return false;
+		if (umem_outbox_send(&peer->outbox, peer->sock) == -EPIPE)
+			return false;
+	}
+	return true;
+}
+
+static bool receive(struct peer *peer, const char **ret_why)
+{
+	int r;
+
+	/* Enough was sent ahead. */
+	if (peer->inbox.len > MAX_BYTES)
+		return true;
+	r = umem_inbox_receive(&peer->inbox, peer->sock);
+	if (r == 0 || r == -EAGAIN)
+		return true;
+	if (r == -EMSGSIZE)
+		*ret_why = "a message is too long";
+	else if (r == -EPROTO)
+		*ret_why = "too many descriptors";
+	return false;
+}
+
+static void watch_on(struct peer *peer)
+{
+	bool waits = !umem_outbox_empty(&peer->outbox);
+
+	loop_watch_for(peer->watch, (peer->inbox.len > MAX_BYTES ? 0 : LOOP_READ) |
+			(waits ? LOOP_WRITE : 0));
+	if (!waits)
+		loop_timer_clear(peer->stalled);
+	else if (!loop_timer_is_set(peer->stalled))
+		loop_timer_set(peer->stalled, peer->manager->config.slow_reader_ns);
+}
+
+static void on_ready(void *user, unsigned what)
+{
+	struct peer *peer = user;
+	size_t before = peer->outbox.bytes;
+	const char *why = NULL;
+	bool fine = true;
+	int r = umem_outbox_send(&peer->outbox, peer->sock);
+
+	if (peer->outbox.bytes != before)
+		loop_timer_clear(peer->stalled); /* it reads */
+	if (r < 0 && r != -EAGAIN) {
+		peer_drop(peer, NULL);
+		return;
+	}
+	if (r == 0 && peer->call && peer->call->drained)
+		peer->call->drained(peer->call);
+	if (what & LOOP_READ)
+		fine = receive(peer, &why);
+	if (fine)
+		fine = serve_all(peer, &why);
+	if (fine)
+		watch_on(peer);
+	else
+		peer_drop(peer, why);
+}
+
+static void on_stalled(void *user)
+{
+	peer_drop(user, "it does not read what it asked for");
+}
+
+/* How many there may be. Return: NULL, or what there are too many of. */
+static const char *too_many(const struct manager *m, const struct user *user)
+{
+	if (m->ending)
+		return "umemd is ending";
+	if (m->n_peers >= m->config.connections)
+		return "too many connections (Quota Connections)";
+	if (user->n_peers >= m->config.user_connections)
+		return "too many connections of this user (Quota UserConnections)";
+	return NULL;
+}
+
+static int start(struct peer *peer)
+{
+	struct manager *m = peer->manager;
+	socklen_t len = sizeof(peer->pidfd);
+	int r = loop_watch_new(m->loop, peer->sock, on_ready, peer, &peer->watch);
+
+	if (r == 0)
+		r = loop_timer_new(m->loop, on_stalled, peer, &peer->stalled);
+	if (r < 0)
+		return r;
+	if (getsockopt(peer->sock, SOL_SOCKET, SO_PEERPIDFD, &peer->pidfd, &len) < 0)
+		peer->pidfd = -1;
+	loop_watch_for(peer->watch, LOOP_READ);
+	return 0;
+}
+
+void peer_new(struct manager *m, int sock)
+{
+	struct peer *peer = calloc(1, sizeof(*peer));
+	const char *why;
+
+	if (!peer) {
+		umem_fd_close(sock);
+		return;
+	}
+	*peer = (struct peer){
+		.manager = m,
+		.pidfd = -1,
+		.sock = sock,
+		.inbox = { .max_bytes = MAX_BYTES },
+	};
+	if (auth_peer(sock, (gid_t)m->config.admin_gid, &peer->who) < 0 ||
+		!(peer->user = manager_user(m, peer->who.uid))) {
+		umem_fd_close(sock);
+		free(peer);
+		return;
+	}
+	why = too_many(m, peer->user);
+	m->n_peers++;
+	peer->user->n_peers++;
+	LIST_INSERT_HEAD(&m->peers, peer, entry);
+	if (why || start(peer) < 0)
+		peer_drop(peer, why ? why : "out of memory");
+}

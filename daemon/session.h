@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One target: what was acquired of it, its worker, and what is to be done with it. A
+ * worker that dies is replaced, and what it was doing is done again.
+ */
+#ifndef DAEMON_SESSION_H
+#define DAEMON_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "daemon/acquire.h"
+#include "daemon/auth.h"
+#include "daemon/link.h"
+#include "daemon/manager.h"
+#include "daemon/session_state.h"
+
+struct peer;
+
+/** SESSION_ID - room for the name of a target. */
+#define SESSION_ID 24
+
+/** SESSION_DEATHS - so many workers may die within SESSION_DEATHS_NS, then it is given up. */
+#define SESSION_DEATHS    5
+#define SESSION_DEATHS_NS 60000000000ull
+
+/**
+ * struct session_result - what a job came to.
+ * @result: 0; UMEM_GONE; -errno; -E2BIG with "ranges" among @answer's parameters.
+ * @note: of a failure.
+ * @answer: the worker's, or NULL.
+ */
+struct session_result {
+	int result;
+	const struct umem_note *note;
+	const struct link_answer *answer;
+};
+
+/** session_done - told once what a job came to. */
+typedef void session_done(void *user, const struct session_result *result);
+
+/** struct session_job - something that its worker is to do. */
+struct session_job {
+	const char *method;
+	struct umem_json *parameters;
+	session_done *done;
+	void *user;
+	STAILQ_ENTRY(session_job) entry;
+};
+
+/**
+ * struct session - one target.
+ * @manager, @user: whose.
+ * @owner: the connection that it ends with; NULL for a kept one.
+ * @id: its name.
+ * @uid: who has it.
+ * @handed: it was handed off; else attached.
+ * @kept: it outlives the connection that brought it in.
+ * @state: see session_state.h.
+ * @acquired: what is held of it.
+ * @journal_fd: what a worker leaves to the next.
+ * @link: its worker, or NULL.
+ * @opened: the worker has the target.
+ * @watch: parameters of Watch while it is tracked; NULL otherwise.
+ * @jobs: the first may be on its way.
+ * @end: says that the process ended.
+ * @retry: when another worker is to be tried, or an ended one is forgotten.
+ * @restarts: workers that died.
+ * @deaths: when the last ones did.
+ * @started_ns: when it came in.
+ * @why: of FAILED and ENDED.
+ * @n_closing: what was held is being closed, so often.
+ * @on_open, @on_open_user: whom to tell of the first worker; NULL once told.
+ */
+struct session {
+	struct manager *manager;
+	struct user *user;
+	struct peer *owner;
+	char id[SESSION_ID];
+	uid_t uid;
+	bool handed;
+	bool kept;
+	enum session_state state;
+	struct acquired acquired;
+	int journal_fd;
+	struct link *link;
+	bool opened;
+	struct umem_json *watch;
+	STAILQ_HEAD(session_jobs, session_job) jobs;
+	struct loop_watch *end;
+	struct loop_timer *retry;
+	uint64_t restarts;
+	uint64_t deaths[SESSION_DEATHS];
+	uint64_t started_ns;
+	struct umem_note why;
+	unsigned n_closing;
+	session_done *on_open;
+	void *on_open_user;
+	LIST_ENTRY(session) entry;
+};
+
+/**
+ * struct session_options - how a target came in.
+ * @uid: who has it from now on.
+ * @owner: NULL to keep it.
+ * @handed: it was handed off.
+ */
+struct session_options {
+	uid_t uid;
+	struct peer *owner;
+	bool handed;
+};
+
+/**
+ * session_new - a session of what was acquired.
+ * @acquired: consumed, also on failure.
+ * @on_open: told when a worker has it, or when that failed: then the session is gone, or
+ *	about to go.
+ *
+ * Return: 0 or -errno.
+ */
+int session_new(struct manager *manager, const struct session_options *options,
+	struct acquired *acquired, session_done *on_open, void *user,
+	struct session **ret_session);
+
+/** session_find - by name; NULL for none. */
+struct session *session_find(struct manager *manager, const char *id);
+
+/** session_is_visible - may @who know of it? */
+bool session_is_visible(const struct session *session, const struct auth_who *who);
+
+/**
+ * session_do - have its worker do something, behind what it has to do already.
+ * @method: of io.umemd.Worker; static. @parameters: consumed.
+ * @done: told once; maybe at once, when nothing can be done any more.
+ */
+void session_do(struct session *session, const char *method, struct umem_json *parameters,
+	session_done *done, void *user);
+
+/** session_forget_jobs - who waits for jobs of @user is not told any more. */
+void session_forget_jobs(struct session *session, const void *user);
+
+/**
+ * session_detach - let the target go: what waits fails, what is on its way ends first.
+ * @done: told when nothing is left; the session is forgotten behind it. May be NULL.
+ */
+void session_detach(struct session *session, session_done *done, void *user);
+
+/** sessions_owner_left - let go of what a connection brought in and did not keep. */
+void sessions_owner_left(struct manager *manager, const struct peer *owner);
+
+/** sessions_detach_all - let go of everything. */
+void sessions_detach_all(struct manager *manager);
+
+/** session_describe - as Target of io.umemd.Targets. */
+struct umem_json *session_describe(const struct session *session);
+
+#endif
