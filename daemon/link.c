@@ -166,7 +166,8 @@ static void receive(struct link *link)
 	if (r == -EAGAIN || r == UMEM_AGAIN)
 		return;
 	if (r < 0) {
-		fail(link, r == -EPIPE ? "it ended" : "what it sent is no message");
+		fail(link, r == -EPIPE || r == -ECONNRESET ? "it ended" :
+			"what it sent is no message");
 		return;
 	}
 	/* A worker answers one call at a time: what came behind is never looked at. */

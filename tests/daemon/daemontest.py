@@ -45,19 +45,20 @@ def until(seconds, cond, what):
         time.sleep(0.005)
 
 
-def children(pid):
-    """Processes whose parent is pid."""
+def children(pid, name):
+    """Processes of that name whose parent is pid."""
     found = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
             continue
         try:
-            with open(f"/proc/{name}/stat", errors="replace") as file:
-                fields = file.read().rsplit(")", 1)[1].split()
+            with open(f"/proc/{entry}/stat", errors="replace") as file:
+                head, tail = file.read().rsplit(")", 1)
         except OSError:
             continue
-        if int(fields[1]) == pid and fields[0] != "Z":
-            found.append(int(name))
+        fields = tail.split()
+        if int(fields[1]) == pid and fields[0] != "Z" and head.endswith("(" + name):
+            found.append(int(entry))
     return found
 
 
@@ -127,7 +128,8 @@ class Daemon:
         return len(self.fds())
 
     def workers(self):
-        return children(self.pid)
+        # Not the process that attaches, which is umemd itself for a moment.
+        return children(self.pid, "umemd-worker")
 
     def client(self, **more):
         return Client(self.socket, **more)
