@@ -268,7 +268,13 @@ class Target:
 WRITER = r"""
 import ctypes, mmap, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
-n, kind = int(sys.argv[1]), sys.argv[2]
+n, kind, user = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+if user:
+    # Here, and not before: this program may lie where only root can read.
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE
 fd = -1
 if kind == "memfd":
     fd = os.memfd_create("writer")
@@ -310,11 +316,11 @@ class Writer:
     """A process that writes pages of a mapping of its own when it is told to."""
 
     def __init__(self, n_pages, kind="anonymous", user=None):
-        who = {"user": user, "group": user, "extra_groups": []} if user else {}
         self.n_pages = n_pages
-        self.proc = subprocess.Popen([sys.executable, "-c", WRITER, str(n_pages), kind],
-                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                     **who)
+        self.kind = kind
+        self.proc = subprocess.Popen([sys.executable, "-c", WRITER, str(n_pages), kind,
+                                      str(user or 0)],
+                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.at = int(self.proc.stdout.readline(), 16)
         self.pid = self.proc.pid
 

@@ -200,7 +200,7 @@ def one_life(c, w, rng):
             c.send("io.umemd.Dirty.Collect", target=target, form="bitmap", after=last)
             c.fds += c.reply()[1]  # thrown away: the next one says it again
         told, records = c.table(target, after=last)
-        check(told["complete"] or w.proc.args[-1] == "memfd", told)
+        check(told["complete"] or w.kind == "memfd", told)
         copy.apply(records)
         last = told["round"]
         again += told["recovered"]
