@@ -29,9 +29,10 @@
 #include "lib/base/fd.h"
 
 #define INTERFACE "io.umemd.Worker"
-#define MAX_BYTES (8u << 20)
+/* The longest: a round with as many ranges and reasons as a worker tells. */
+#define MAX_BYTES (2u << 20)
 
-static const struct umem_json_limits limits = { MAX_BYTES, 16, 1u << 20 };
+static const struct umem_json_limits limits = { MAX_BYTES, 16, 1u << 17 };
 
 struct link {
 	const struct link_env *env;

@@ -23,7 +23,7 @@
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
 
-#define BACKLOG 128
+#define BACKLOG 1024
 /* Connections that are taken before others have their turn. */
 #define AT_ONCE 16
 

@@ -9,6 +9,7 @@
 #include "daemon/manager.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,6 +138,9 @@ int manager_start(struct manager *m, const struct config *config, struct umem_no
 	LIST_INIT(&m->sessions);
 	log_set_level((enum log_level)config->log_level);
 	raise_limits();
+	/* A long message now and then is given back to the system, not kept for the next. */
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
+	mallopt(M_ARENA_MAX, 2);
 	signal(SIGPIPE, SIG_IGN);
 	r = start(m, note);
 	if (r < 0) {

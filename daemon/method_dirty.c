@@ -57,9 +57,12 @@ static void fail(struct call *call, const struct session_result *result)
 /* Are all descriptors memory that nobody can change any more? */
 static bool are_sealed(const struct umem_frame *frame)
 {
-	for (size_t i = 0; i < frame->n_fds; i++)
-		if ((fcntl(frame->fds[i], F_GET_SEALS) & SEALS) != SEALS)
+	for (size_t i = 0; i < frame->n_fds; i++) {
+		int seals = fcntl(frame->fds[i], F_GET_SEALS);
+
+		if (seals < 0 || (seals & SEALS) != SEALS)
 			return false;
+	}
 	return true;
 }
 

@@ -57,7 +57,7 @@ static void killed(uint64_t *rng)
 	struct journal_left found = { 0 };
 
 	T_CHECK(journal_read(fd, &found) == -ENODATA);
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 50; i++) {
 		uint64_t before = *written;
 		pid_t child = t_fork();
 
@@ -75,7 +75,7 @@ static void killed(uint64_t *rng)
 		journal_left_deinit(&found);
 		*written = *written + 1;
 	}
-	printf("%llu rounds written, 100 kills\n", (unsigned long long)*written);
+	printf("%llu rounds written, 50 kills\n", (unsigned long long)*written);
 	close(fd);
 }
 

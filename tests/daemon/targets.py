@@ -82,7 +82,7 @@ def target_ends(programs):
               "ended", "its end is told")
         e = error_of(c.dirty, "Collect", target=target)
         check(e.name == "Gone" and str(t.pid) in e.parameters["text"], e)
-        check(not d.workers(), "its worker is gone")
+        until(5, lambda: not d.workers(), "its worker is gone")
         c.targets("Detach", target=target)
         check(c.targets("List") == {"targets": []}, "forgotten")
 
