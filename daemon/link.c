@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/queue.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -56,16 +57,26 @@ struct link {
 struct dying {
 	int pidfd;
 	struct loop_watch *watch;
+	LIST_ENTRY(dying) entry;
 };
+
+static LIST_HEAD(, dying) all_dying = LIST_HEAD_INITIALIZER(all_dying);
 
 static void reap(void *user, unsigned what)
 {
 	struct dying *dying = user;
 
 	waitid(P_PIDFD, (id_t)dying->pidfd, &(siginfo_t){ 0 }, WEXITED | WNOHANG);
+	LIST_REMOVE(dying, entry);
 	loop_watch_free(dying->watch);
 	umem_fd_close(dying->pidfd);
 	free(dying);
+}
+
+void links_end(void)
+{
+	while (!LIST_EMPTY(&all_dying))
+		reap(LIST_FIRST(&all_dying), 0);
 }
 
 /* Have the process waited for; @pidfd is consumed. */
@@ -76,6 +87,7 @@ static void wait_for_end(struct loop *loop, int pidfd)
 	if (dying) {
 		dying->pidfd = pidfd;
 		if (loop_watch_new(loop, pidfd, reap, dying, &dying->watch) == 0) {
+			LIST_INSERT_HEAD(&all_dying, dying, entry);
 			loop_watch_for(dying->watch, LOOP_READ);
 			return;
 		}

@@ -75,4 +75,7 @@ pid_t link_pid(const struct link *link);
 /** link_free - kill what still runs, and see to it that it is waited for. NULL is fine. */
 struct link *link_free(struct link *link);
 
+/** links_end - forget workers that were killed and are not over yet: umemd ends. */
+void links_end(void);
+
 #endif

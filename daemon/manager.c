@@ -17,6 +17,7 @@
 
 #include "daemon/listener.h"
 #include "daemon/log.h"
+#include "daemon/methods.h"
 #include "daemon/peer.h"
 #include "daemon/session.h"
 #include "lib/base/fd.h"
@@ -57,6 +58,7 @@ static void on_deadline(void *user)
 void manager_session_left(struct manager *m)
 {
 	m->n_sessions--;
+	targets_session_left(m);
 	if (m->ending && m->n_sessions == 0)
 		loop_stop(m->loop);
 }
@@ -136,6 +138,7 @@ int manager_start(struct manager *m, const struct config *config, struct umem_no
 	LIST_INIT(&m->users);
 	LIST_INIT(&m->peers);
 	LIST_INIT(&m->sessions);
+	LIST_INIT(&m->waiting);
 	log_set_level((enum log_level)config->log_level);
 	raise_limits();
 	/* A long message now and then is given back to the system, not kept for the next. */
@@ -160,6 +163,7 @@ void manager_stop(struct manager *m)
 	m->listener = listener_free(m->listener);
 	while (!LIST_EMPTY(&m->peers))
 		peer_drop(LIST_FIRST(&m->peers), NULL);
+	links_end();
 	m->pool = pool_free(m->pool);
 	m->deadline = loop_timer_free(m->deadline);
 	umem_fd_close(m->links.spawn.root_fd);

@@ -16,6 +16,7 @@
 #include "lib/proto/interfaces.h"
 
 struct peer;
+struct request;
 struct session;
 struct listener;
 
@@ -38,6 +39,7 @@ struct user {
  * @interfaces: what is spoken.
  * @links: what workers need.
  * @users, @peers, @sessions: lists.
+ * @waiting: requests for processes that are just being let go.
  * @n_peers, @n_sessions: how many.
  * @next_id: number of the next target.
  * @ending: no new ones; the loop stops when the last session is gone.
@@ -53,6 +55,7 @@ struct manager {
 	LIST_HEAD(, user) users;
 	LIST_HEAD(, peer) peers;
 	LIST_HEAD(, session) sessions;
+	LIST_HEAD(, request) waiting;
 	uint64_t n_peers;
 	uint64_t n_sessions;
 	uint64_t next_id;

@@ -5,6 +5,10 @@
  * A request to bring one in passes through three places: the quotas here, a thread in
  * which it is authorised and acquired (struct request), and the first worker of
  * the session. The answer is given when the worker has it.
+ *
+ * A process that is just being let go is waited for: a mapping has one userfaultfd at
+ * a time, and a client that comes back for its target must not find its own past
+ * in the way.
  */
 #include <errno.h>
 #include <poll.h>
@@ -37,6 +41,7 @@ struct request {
 	struct acquired acquired;
 	int result;
 	struct umem_note note;
+	LIST_ENTRY(request) entry;
 };
 
 static void free_request(struct request *q)
@@ -175,11 +180,34 @@ static struct request *new_request(struct call *call, int64_t pid)
 static void start(struct request *q)
 {
 	struct call *call = q->call;
-	int r = pool_run(call->manager->pool, acquire, on_acquired, q);
+	int r;
 
+	if (!call->peer) {
+		/* Nobody waits for it any more. */
+		free_request(q);
+		call_fail(call, -ECANCELED, NULL);
+		return;
+	}
+	if (session_is_leaving(call->manager, q->pid)) {
+		LIST_INSERT_HEAD(&call->manager->waiting, q, entry);
+		return;
+	}
+	r = pool_run(call->manager->pool, acquire, on_acquired, q);
 	if (r < 0) {
 		free_request(q);
 		call_fail(call, r, NULL);
+	}
+}
+
+void targets_session_left(struct manager *manager)
+{
+	struct request *q = LIST_FIRST(&manager->waiting), *next;
+
+	/* Those that have to wait on go into the list again. */
+	LIST_INIT(&manager->waiting);
+	for (; q; q = next) {
+		next = LIST_NEXT(q, entry);
+		start(q);
 	}
 }
 

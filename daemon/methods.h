@@ -46,6 +46,7 @@ const struct method *methods_table(size_t *ret_n);
 void service_get_info(struct call *call);
 void service_get_description(struct call *call);
 void targets_attach(struct call *call);
+void targets_session_left(struct manager *manager); /* whoever waited for that may go on */
 void targets_hand_off(struct call *call);
 void targets_list(struct call *call);
 void targets_describe(struct call *call);

@@ -511,6 +511,17 @@ struct session *session_find(struct manager *manager, const char *id)
 	return NULL;
 }
 
+bool session_is_leaving(const struct manager *manager, pid_t pid)
+{
+	const struct session *s;
+
+	LIST_FOREACH(s, &manager->sessions, entry)
+		if (s->acquired.pid == pid &&
+			(s->state == SESSION_DETACHING || s->state == SESSION_CLOSED))
+			return true;
+	return false;
+}
+
 bool session_is_visible(const struct session *s, const struct auth_who *who)
 {
 	return s->state != SESSION_CLOSED && (who->admin || who->uid == s->uid);

@@ -127,6 +127,9 @@ int session_new(struct manager *manager, const struct session_options *options,
 /** session_find - by name; NULL for none. */
 struct session *session_find(struct manager *manager, const char *id);
 
+/** session_is_leaving - is process @pid being let go by one? */
+bool session_is_leaving(const struct manager *manager, pid_t pid);
+
 /** session_is_visible - may @who know of it? */
 bool session_is_visible(const struct session *session, const struct auth_who *who);
 

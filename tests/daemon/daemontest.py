@@ -42,7 +42,8 @@ def until(seconds, cond, what):
     """Wait until cond() is true."""
     end = time.monotonic() + seconds
     while not cond():
-        check(time.monotonic() < end, "not within", seconds, "s:", what)
+        check(time.monotonic() < end, "not within", seconds, "s:",
+              what() if callable(what) else what)
         time.sleep(0.005)
 
 
@@ -261,17 +262,23 @@ class Target:
         answer = self.proc.stdout.readline()
         check(answer.startswith("ok"), "the victim's memory is wrong:", answer)
 
-    def is_clean(self):
-        """Nothing of ours is left in it."""
+    def left(self):
+        """What of ours is in it, or None."""
         for fd in os.listdir(f"/proc/{self.pid}/fd"):
             if "userfaultfd" in os.readlink(f"/proc/{self.pid}/fd/{fd}"):
-                return False
+                return "a userfaultfd"
         with open(f"/proc/{self.pid}/smaps") as file:
             for line in file:
+                if "-" in line.split()[0]:
+                    mapping = line
                 if line.startswith("VmFlags:") and {"um", "uw", "ui"} & set(line.split()):
-                    return False
+                    return "registered: " + mapping
         with open(f"/proc/{self.pid}/status") as file:
-            return "TracerPid:\t0\n" in file.read()
+            return None if "TracerPid:\t0\n" in file.read() else "a tracer"
+
+    def is_clean(self):
+        """Nothing of ours is left in it."""
+        return self.left() is None
 
 
 WRITER = r"""
@@ -336,6 +343,7 @@ class Writer:
     __enter__ = Target.__enter__
     __exit__ = Target.__exit__
     close = Target.close
+    left = Target.left
     is_clean = Target.is_clean
 
     def tell(self, *words):

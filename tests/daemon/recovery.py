@@ -164,12 +164,13 @@ def torture(programs):
     kills = int(os.environ.get("KILLS", 150))
     print(f"SEED={seed}")
     rng = random.Random(seed)
+    slow = 5 if "ASAN_OPTIONS" in os.environ else 1
     rounds = recovered = failed = total = 0
     with Daemon(programs) as d, d.client(timeout=60) as c, \
             Writer(N) as w, Writer(N, "memfd") as shared:
         while total < kills:
             target_of = rng.choice([w, shared])
-            with Killer(d, rng, rng.choice([0.02, 0.1, 0.4])) as killer:
+            with Killer(d, rng, slow * rng.choice([0.02, 0.1, 0.4])) as killer:
                 try:
                     n, again = one_life(c, target_of, rng)
                     rounds += n

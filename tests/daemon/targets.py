@@ -73,6 +73,14 @@ def owner_leaves(programs):
         check(error_of(c.targets, "Detach", target=mine).name == "NoSuchTarget", "gone")
 
 
+def comes_back(programs):
+    """A client that lost its connection finds its target free, not its own past in it."""
+    with Daemon(programs) as d, Writer(20000) as w:
+        for _ in range(20):
+            with d.client() as c:
+                c.dirty("Start", target=c.targets("Attach", pid=w.pid)["target"])
+
+
 def target_ends(programs):
     with Daemon(programs) as d, d.client() as c, Target(programs) as t:
         target = c.targets("Attach", pid=t.pid)["target"]
@@ -181,7 +189,7 @@ def many_connections(programs):
             cycle(i % 50 == 0)
         until(10, lambda: not d.workers(), "workers")
         until(10, lambda: d.n_fds() == fds, "descriptors")
-        check(rss() < memory + 1024, "memory grew by", rss() - memory, "KiB")
+        check("ASAN_OPTIONS" in os.environ or rss() < memory + 1024, "memory grew by", rss() - memory, "KiB")
         until(5, t.is_clean, "clean")
 
 
@@ -276,5 +284,5 @@ def hand_off_refused(programs):
         check(not d.workers() and t.is_clean(), "something was left")
 
 
-main([service, come_and_go, owner_leaves, target_ends, target_executes, refused, ends_in_order,
-      manager_is_killed, socket_in_use, many_connections, hand_off, hand_off_refused], sys.argv)
+main([service, come_and_go, owner_leaves, comes_back, target_ends, target_executes, refused,
+      ends_in_order, manager_is_killed, socket_in_use, many_connections, hand_off, hand_off_refused], sys.argv)
