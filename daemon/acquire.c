@@ -25,6 +25,7 @@
 #include "lib/base/note.h"
 #include "lib/kern/filecache.h"
 #include "lib/kern/pidfd.h"
+#include "lib/mem/mappers.h"
 #include "lib/mem/pass.h"
 
 _Static_assert(ACQUIRED_FDS == UMEM_N_PASSED, "all descriptors of a target");
@@ -125,6 +126,17 @@ const char *acquire_backing(pid_t pid, int pidfd, uint64_t start, uint64_t end)
 	enum umem_backing backing = umem_region_backing(pid, &vma);
 
 	return umem_pidfd_exited(pidfd) ? "unknown" : words[backing];
+}
+
+static bool may_name(void *user, int pid)
+{
+	return auth_may_trace(user, pid, NULL) == 0;
+}
+
+int acquire_mappers(const struct auth_who *who, pid_t pid, const struct umem_json *objects,
+	struct umem_json **ret_found)
+{
+	return umem_mappers_find(pid, pid, objects, may_name, (void *)who, ret_found);
 }
 
 int acquire_kernel(struct umem_note *note)

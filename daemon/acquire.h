@@ -69,6 +69,15 @@ int acquire_open_mapped(pid_t pid, int pidfd, uint64_t start, uint64_t end, bool
 /** acquire_backing - what that file is, by a word of io.umemd.Broker; static text. */
 const char *acquire_backing(pid_t pid, int pidfd, uint64_t start, uint64_t end);
 
+/**
+ * acquire_mappers - who else maps shared memory of process @pid: Mappers of io.umemd.Broker.
+ * @who: to whom a process is named only if it may trace it.
+ * @objects: not trusted.
+ * Return: 0 or -errno.
+ */
+int acquire_mappers(const struct auth_who *who, pid_t pid, const struct umem_json *objects,
+	struct umem_json **ret_found);
+
 /** acquire_kernel - is there what any target needs? Return: 0, or -errno with @note. */
 int acquire_kernel(struct umem_note *note);
 

@@ -17,13 +17,14 @@
 #include "lib/base/fd.h"
 
 #define INTERFACE "io.umemd.Broker"
-#define MAX_BYTES 65536u
+#define MAX_BYTES (1u << 20)
 
-static const struct umem_json_limits limits = { MAX_BYTES, 8, 1024 };
+static const struct umem_json_limits limits = { MAX_BYTES, 8, 1u << 17 };
 
 struct broker {
 	const struct link_env *env;
 	int sock;
+	struct auth_who who;
 	pid_t pid;
 	int pidfd;
 	struct loop_watch *watch;
@@ -35,26 +36,86 @@ struct broker {
 /* A question in a thread; @broker is NULL when nobody waits for the answer any more. */
 struct question {
 	struct broker *broker;
+	const struct subject *subject;
+	struct auth_who who;
 	pid_t pid;
 	int pidfd;
-	uint64_t start;
-	uint64_t end;
-	bool write;
-	bool open;
+	struct umem_json *parameters;
 	int result;
+	struct umem_json *answer;
 	int fd;
-	const char *backing;
+};
+
+/* What can be asked: a row each. @work fills @answer, and @fd for a descriptor. */
+struct subject {
+	const char *method;
+	int (*work)(struct question *q);
+};
+
+/* The mapping that is asked about. Return: false for none. */
+static bool mapping(const struct question *q, uint64_t *ret_start, uint64_t *ret_end)
+{
+	int64_t start = umem_json_get_int(q->parameters, "start", -1);
+	int64_t end = umem_json_get_int(q->parameters, "end", -1);
+
+	*ret_start = (uint64_t)start;
+	*ret_end = (uint64_t)end;
+	return start >= 0 && end > start;
+}
+
+static int open_mapped(struct question *q)
+{
+	bool write = umem_json_get_bool(q->parameters, "write", false);
+	uint64_t start, end;
+	int r;
+
+	if (!mapping(q, &start, &end))
+		return -EINVAL;
+	r = acquire_open_mapped(q->pid, q->pidfd, start, end, write, &q->fd);
+	if (r < 0)
+		return r;
+	q->answer = umem_json_object();
+	umem_json_set_u64(q->answer, "fd", 0);
+	return 0;
+}
+
+static int backing(struct question *q)
+{
+	uint64_t start, end;
+
+	if (!mapping(q, &start, &end))
+		return -EINVAL;
+	q->answer = umem_json_object();
+	umem_json_set_text(q->answer, "backing", acquire_backing(q->pid, q->pidfd, start, end));
+	return 0;
+}
+
+static int mappers(struct question *q)
+{
+	return acquire_mappers(&q->who, q->pid, umem_json_get(q->parameters, "objects"),
+		&q->answer);
+}
+
+static const struct subject subjects[] = {
+	{ "OpenMapped", open_mapped },
+	{ "Backing", backing },
+	{ "Mappers", mappers },
 };
 
 static void work(void *user)
 {
 	struct question *q = user;
 
-	if (q->open)
-		q->result = acquire_open_mapped(q->pid, q->pidfd, q->start, q->end, q->write,
-			&q->fd);
-	else
-		q->backing = acquire_backing(q->pid, q->pidfd, q->start, q->end);
+	q->result = q->subject->work(q);
+}
+
+static void free_question(struct question *q)
+{
+	umem_fd_close(q->pidfd);
+	umem_fd_close(q->fd);
+	umem_json_free(q->parameters);
+	umem_json_free(q->answer);
+	free(q);
 }
 
 static void reply(struct broker *b, const char *error, struct umem_json *parameters, int fd)
@@ -82,58 +143,49 @@ static void answered(void *user)
 {
 	struct question *q = user;
 	struct broker *b = q->broker;
-	struct umem_json *parameters;
 
-	umem_fd_close(q->pidfd);
-	if (!b) {
-		umem_fd_close(q->fd);
-		free(q);
-		return;
-	}
-	b->question = NULL;
-	if (q->result < 0) {
-		reply_failed(b, q->result);
-	} else {
-		parameters = umem_json_object();
-		if (q->open)
-			umem_json_set_u64(parameters, "fd", 0);
+	if (b) {
+		b->question = NULL;
+		if (q->result < 0)
+			reply_failed(b, q->result);
 		else
-			umem_json_set_text(parameters, "backing", q->backing);
-		reply(b, NULL, parameters, q->fd);
+			reply(b, NULL, UMEM_TAKE_PTR(q->answer), umem_fd_take(&q->fd));
 	}
-	free(q);
+	free_question(q);
 }
 
-static int ask(struct broker *b, const struct umem_call *call)
+static int ask(struct broker *b, const struct subject *subject, const struct umem_call *call)
 {
-	int64_t start = umem_json_get_int(call->parameters, "start", -1);
-	int64_t end = umem_json_get_int(call->parameters, "end", -1);
-	struct question *q;
+	struct question *q = calloc(1, sizeof(*q));
 	int r;
 
-	if (start < 0 || end <= start)
-		return -EINVAL;
-	q = calloc(1, sizeof(*q));
 	if (!q)
 		return -ENOMEM;
 	*q = (struct question){
 		.broker = b,
+		.subject = subject,
+		.who = b->who,
 		.pid = b->pid,
 		.pidfd = fcntl(b->pidfd, F_DUPFD_CLOEXEC, 0),
-		.start = (uint64_t)start,
-		.end = (uint64_t)end,
-		.write = umem_json_get_bool(call->parameters, "write", false),
-		.open = strcmp(call->method, "OpenMapped") == 0,
+		.parameters = call->parameters ? umem_json_share(call->parameters) : NULL,
 		.fd = -1,
 	};
 	r = q->pidfd < 0 ? -errno : pool_run(b->env->pool, work, answered, q);
 	if (r < 0) {
-		umem_fd_close(q->pidfd);
-		free(q);
+		free_question(q);
 		return r;
 	}
 	b->question = q;
 	return 0;
+}
+
+static const struct subject *find(const struct umem_call *call)
+{
+	for (size_t i = 0; i < UMEM_ARRAY_LEN(subjects); i++)
+		if (strcmp(call->interface, INTERFACE) == 0 &&
+			strcmp(call->method, subjects[i].method) == 0)
+			return &subjects[i];
+	return NULL;
 }
 
 /* Return: 0; -EPROTO when it is no call of the interface. */
@@ -141,18 +193,20 @@ static int serve(struct broker *b, const struct umem_frame *frame)
 {
 	const struct umem_idl *idl = umem_interfaces_find(b->env->interfaces, INTERFACE);
 	const struct umem_idl_entry *method;
+	const struct subject *subject;
 	char where[UMEM_IDL_WHERE];
 	struct umem_call call;
 	int r = umem_call_decode(frame->text, frame->len_bytes, &limits, &call, NULL);
 
 	if (r < 0)
 		return -EPROTO;
+	subject = find(&call);
 	method = umem_idl_find(idl, UMEM_IDL_METHOD, call.method);
-	if (strcmp(call.interface, INTERFACE) != 0 || !method ||
+	if (!subject || !method ||
 		umem_idl_check(method->in, call.parameters, where, NULL) < 0)
 		r = -EPROTO;
 	if (r == 0) {
-		r = ask(b, &call);
+		r = ask(b, subject, &call);
 		if (r < 0)
 			reply_failed(b, r);
 		r = 0;
@@ -187,7 +241,7 @@ static void on_ready(void *user, unsigned what)
 		loop_watch_for(b->watch, b->question ? 0 : LOOP_READ);
 }
 
-int broker_new(const struct link_env *env, int sock, pid_t pid, int pidfd,
+int broker_new(const struct link_env *env, int sock, const struct link_subject *subject,
 	struct broker **ret_broker)
 {
 	struct broker *b = calloc(1, sizeof(*b));
@@ -200,8 +254,9 @@ int broker_new(const struct link_env *env, int sock, pid_t pid, int pidfd,
 	*b = (struct broker){
 		.env = env,
 		.sock = sock,
-		.pid = pid,
-		.pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 0),
+		.who = *subject->who,
+		.pid = subject->pid,
+		.pidfd = fcntl(subject->pidfd, F_DUPFD_CLOEXEC, 0),
 		.inbox = { .max_bytes = MAX_BYTES },
 	};
 	r = b->pidfd < 0 ? -errno : loop_watch_new(env->loop, sock, on_ready, b, &b->watch);

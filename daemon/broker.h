@@ -6,19 +6,17 @@
 #ifndef DAEMON_BROKER_H
 #define DAEMON_BROKER_H
 
-#include <sys/types.h>
-
 #include "daemon/link.h"
 
 struct broker;
 
 /**
- * broker_new - serve on @sock, for the process @pid of @pidfd.
- * @sock: owned from now on, also on failure. @pidfd: duplicated.
+ * broker_new - serve on @sock, about @subject, which is copied.
+ * @sock: owned from now on, also on failure.
  *
  * Return: 0 or -errno.
  */
-int broker_new(const struct link_env *env, int sock, pid_t pid, int pidfd,
+int broker_new(const struct link_env *env, int sock, const struct link_subject *subject,
 	struct broker **ret_broker);
 
 /** broker_free - an answer that is being made is dropped. NULL is fine. Return: NULL. */

@@ -203,7 +203,7 @@ static void on_calls(void *user, unsigned what)
 		receive(link);
 }
 
-static int watch(struct link *link, pid_t pid, int pidfd)
+static int watch(struct link *link, const struct link_subject *subject)
 {
 	struct loop *loop = link->env->loop;
 	int r = loop_watch_new(loop, link->worker.calls_fd, on_calls, link, &link->calls);
@@ -213,7 +213,7 @@ static int watch(struct link *link, pid_t pid, int pidfd)
 	if (r == 0)
 		r = loop_timer_new(loop, on_timer, link, &link->timer);
 	if (r == 0)
-		r = broker_new(link->env, umem_fd_take(&link->worker.broker_fd), pid, pidfd,
+		r = broker_new(link->env, umem_fd_take(&link->worker.broker_fd), subject,
 			&link->broker);
 	if (r == 0) {
 		loop_watch_for(link->calls, LOOP_READ);
@@ -222,7 +222,7 @@ static int watch(struct link *link, pid_t pid, int pidfd)
 	return r;
 }
 
-int link_new(const struct link_env *env, pid_t pid, int pidfd,
+int link_new(const struct link_env *env, const struct link_subject *subject,
 	void (*died)(void *user, const char *how), void *user, struct link **ret_link)
 {
 	struct link *link = calloc(1, sizeof(*link));
@@ -240,7 +240,7 @@ int link_new(const struct link_env *env, pid_t pid, int pidfd,
 	};
 	r = spawn_worker(&env->spawn, &link->worker);
 	if (r == 0)
-		r = watch(link, pid, pidfd);
+		r = watch(link, subject);
 	if (r < 0) {
 		link_free(link);
 		return r;

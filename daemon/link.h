@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "daemon/auth.h"
 #include "daemon/loop.h"
 #include "daemon/pool.h"
 #include "daemon/spawn.h"
@@ -45,14 +46,24 @@ struct link_answer {
 };
 
 /**
- * link_new - start a worker for the process @pid of @pidfd.
- * @pidfd: stays the caller's.
+ * struct link_subject - whom a worker works on, and for.
+ * @who: whose target it is.
+ * @pid, @pidfd: the process.
+ */
+struct link_subject {
+	const struct auth_who *who;
+	pid_t pid;
+	int pidfd;
+};
+
+/**
+ * link_new - start a worker for @subject.
  * @died: called once when the worker is no more, with how, static text; not from within
  *	a call of a link's function, and not after link_free().
  *
  * Return: 0 or -errno.
  */
-int link_new(const struct link_env *env, pid_t pid, int pidfd,
+int link_new(const struct link_env *env, const struct link_subject *subject,
 	void (*died)(void *user, const char *how), void *user, struct link **ret_link);
 
 /**

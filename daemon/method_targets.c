@@ -123,7 +123,7 @@ static void on_acquired(void *user)
 	struct request *q = user;
 	struct call *call = q->call;
 	struct session_options options = {
-		.uid = q->who.uid,
+		.who = q->who,
 		.owner = q->keep ? NULL : call->peer,
 		.handed = q->handed,
 	};

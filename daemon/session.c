@@ -369,8 +369,8 @@ static int open_in_worker(struct session *s)
 
 static void start_worker(struct session *s)
 {
-	int r = link_new(&s->manager->links, s->acquired.pid, s->acquired.fds[0], on_died, s,
-		&s->link);
+	const struct link_subject subject = { &s->who, s->acquired.pid, s->acquired.fds[0] };
+	int r = link_new(&s->manager->links, &subject, on_died, s, &s->link);
 
 	if (r == 0)
 		r = open_in_worker(s);
@@ -453,7 +453,7 @@ static int init(struct session *s)
 	s->journal_fd = memfd_create("umemd-journal", MFD_CLOEXEC);
 	if (s->journal_fd < 0)
 		return -errno;
-	s->user = manager_user(s->manager, s->uid);
+	s->user = manager_user(s->manager, s->who.uid);
 	return s->user ? 0 : -ENOMEM;
 }
 
@@ -468,7 +468,7 @@ int session_new(struct manager *manager, const struct session_options *options,
 		*s = (struct session){
 			.manager = manager,
 			.owner = options->owner,
-			.uid = options->uid,
+			.who = options->who,
 			.handed = options->handed,
 			.kept = !options->owner,
 			.acquired = *acquired,
@@ -524,7 +524,7 @@ bool session_is_leaving(const struct manager *manager, pid_t pid)
 
 bool session_is_visible(const struct session *s, const struct auth_who *who)
 {
-	return s->state != SESSION_CLOSED && (who->admin || who->uid == s->uid);
+	return s->state != SESSION_CLOSED && (who->admin || who->uid == s->who.uid);
 }
 
 void session_do(struct session *s, const char *method, struct umem_json *parameters,
@@ -634,7 +634,7 @@ struct umem_json *session_describe(const struct session *s)
 	umem_json_set_text(json, "target", s->id);
 	umem_json_set_u64(json, "pid", (uint64_t)s->acquired.pid);
 	umem_json_set_text(json, "name", s->acquired.name);
-	umem_json_set_u64(json, "uid", s->uid);
+	umem_json_set_u64(json, "uid", s->who.uid);
 	umem_json_set_text(json, "how", s->handed ? "handed_off" : "attached");
 	umem_json_set_text(json, "state", session_state_name(s->state));
 	umem_json_set_bool(json, "kept", s->kept);

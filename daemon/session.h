@@ -54,7 +54,7 @@ struct session_job {
  * @manager, @user: whose.
  * @owner: the connection that it ends with; NULL for a kept one.
  * @id: its name.
- * @uid: who has it.
+ * @who: who has it.
  * @handed: it was handed off; else attached.
  * @kept: it outlives the connection that brought it in.
  * @state: see session_state.h.
@@ -78,7 +78,7 @@ struct session {
 	struct user *user;
 	struct peer *owner;
 	char id[SESSION_ID];
-	uid_t uid;
+	struct auth_who who;
 	bool handed;
 	bool kept;
 	enum session_state state;
@@ -102,12 +102,12 @@ struct session {
 
 /**
  * struct session_options - how a target came in.
- * @uid: who has it from now on.
+ * @who: who has it from now on.
  * @owner: NULL to keep it.
  * @handed: it was handed off.
  */
 struct session_options {
-	uid_t uid;
+	struct auth_who who;
 	struct peer *owner;
 	bool handed;
 };

@@ -9,9 +9,9 @@
 
 #include "lib/proto/message.h"
 
-#define MAX_BYTES 65536u
+#define MAX_BYTES (1u << 20)
 
-static const struct umem_json_limits limits = { MAX_BYTES, 8, 1024 };
+static const struct umem_json_limits limits = { MAX_BYTES, 8, 1u << 17 };
 
 /* Send all that waits, then wait for one message. */
 static int exchange(struct broker *broker, struct umem_frame *ret_frame)
@@ -141,12 +141,33 @@ static enum umem_backing backing(void *user, const struct umem_vma *vma)
 	return found;
 }
 
+static int mappers(void *user, struct umem_json *objects, struct umem_json **ret_found)
+{
+	UMEM_CLEANUP(umem_frame_deinit) struct umem_frame frame = { 0 };
+	struct umem_json *parameters = umem_json_object();
+	struct umem_reply reply;
+	int r;
+
+	umem_json_set_consume(parameters, "objects", objects);
+	r = ask(user, "io.umemd.Broker.Mappers", parameters, &reply, &frame);
+	if (r < 0)
+		return r;
+	*ret_found = umem_json_share(reply.parameters);
+	umem_reply_deinit(&reply);
+	return 0;
+}
+
 void broker_init(struct broker *broker, int fd)
 {
 	*broker = (struct broker){
 		.fd = fd,
 		.inbox = { .max_bytes = MAX_BYTES },
-		.reach = { .open_mapped = open_mapped, .backing = backing, .user = broker },
+		.reach = {
+			.open_mapped = open_mapped,
+			.backing = backing,
+			.mappers = mappers,
+			.user = broker,
+		},
 	};
 }
 

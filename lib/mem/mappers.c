@@ -16,7 +16,7 @@
  * read its mappings: those that cannot be read are counted. Where /proc hides
  * others (hidepid), process 1 is not there either.
  */
-#include "lib/mem/mappers.h"
+#include "lib/mem/mappers_pass.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,15 +26,6 @@
 
 #include "lib/base/fd.h"
 #include "lib/kern/kcmp.h"
-
-/* A shared region of the target, by its object. */
-struct umem_mapped {
-	uint64_t inode;
-	uint64_t device;
-	uint64_t start;
-	uint64_t offset;
-	uint64_t len_bytes;
-};
 
 static uint64_t device_of(uint32_t major, uint32_t minor)
 {
@@ -49,6 +40,7 @@ void umem_mappers_deinit(struct umem_mappers *mappers)
 	umem_maps_deinit(&mappers->maps);
 	umem_ranges_deinit(&mappers->now.mapped);
 	umem_ranges_deinit(&mappers->now.written);
+	umem_json_free(mappers->found);
 	*mappers = (struct umem_mappers){ 0 };
 }
 
@@ -63,7 +55,7 @@ static int by_object(const void *a, const void *b)
 	return x->start < y->start ? -1 : x->start > y->start;
 }
 
-static int add(struct umem_mappers *m, const struct umem_region *g)
+int umem_mappers_add(struct umem_mappers *m, const struct umem_mapped *mapped)
 {
 	if (m->n_index == m->index_room) {
 		size_t room = m->index_room ? m->index_room * 2 : 16;
@@ -74,13 +66,20 @@ static int add(struct umem_mappers *m, const struct umem_region *g)
 		m->index = v;
 		m->index_room = room;
 	}
-	m->index[m->n_index++] = (struct umem_mapped){
-		.inode = g->inode,
-		.device = device_of(g->dev_major, g->dev_minor),
-		.start = g->start,
-		.offset = g->offset,
-		.len_bytes = g->end - g->start,
-	};
+	m->index[m->n_index++] = *mapped;
+	return 0;
+}
+
+int umem_mappers_open(struct umem_mappers *m)
+{
+	qsort(m->index, m->n_index, sizeof(m->index[0]), by_object);
+	if (m->proc)
+		rewinddir(m->proc);
+	else
+		m->proc = opendir("/proc");
+	if (!m->proc)
+		return -errno;
+	m->n_hidden = access("/proc/1", F_OK) < 0;
 	return 0;
 }
 
@@ -99,24 +98,17 @@ int umem_mappers_begin(struct umem_mappers *m, const struct umem_target *target,
 
 		if (umem_kind_shared(g->kind) && g->inode != 0 &&
 			(!only || umem_ranges_overlaps(only, g->start, g->end)))
-			r = add(m, g);
-	}
-	if (m->proc)
-		rewinddir(m->proc);
-	if (target->reach) {
-		/* No /proc here: all others are hidden. */
-		m->n_index = 0;
-		m->n_hidden = 1;
+			r = umem_mappers_add(m, &(struct umem_mapped){
+				.inode = g->inode,
+				.device = device_of(g->dev_major, g->dev_minor),
+				.start = g->start,
+				.offset = g->offset,
+				.len_bytes = g->end - g->start,
+			});
 	}
 	if (r < 0 || m->n_index == 0)
 		return r;
-	qsort(m->index, m->n_index, sizeof(m->index[0]), by_object);
-	if (!m->proc)
-		m->proc = opendir("/proc");
-	if (!m->proc)
-		return -errno;
-	m->n_hidden = access("/proc/1", F_OK) < 0;
-	return 0;
+	return target->reach ? umem_mappers_ask(m, target->reach) : umem_mappers_open(m);
 }
 
 /* Put the addresses of the target that show what @vma shows into @m->now. */
@@ -211,6 +203,8 @@ int umem_mappers_next(struct umem_mappers *m, bool (*skip)(void *user, int pid),
 
 	if (m->n_index == 0)
 		return 0;
+	if (!m->proc)
+		return umem_mappers_take(m, skip, user, ret_mapper);
 	while ((entry = readdir(m->proc))) {
 		int pid = atoi(entry->d_name);
 		int r;

@@ -11,6 +11,7 @@
 #include <umemd/target.h>
 
 #include "lib/base/attr.h"
+#include "lib/base/json.h"
 #include "lib/base/ranges.h"
 #include "lib/kern/feat.h"
 #include "lib/kern/pidfd.h"
@@ -22,11 +23,13 @@
  * has descriptors only and no /proc: whoever has the rights is asked.
  * @open_mapped: as umem_filecache_open_mapping(), of the target.
  * @backing: what the file behind a mapping of the target is.
- * @user: passed to both.
+ * @mappers: what umem_mappers_find() finds; consumes @objects. NULL: nothing can be found.
+ * @user: passed to each.
  */
 struct umem_reach {
 	int (*open_mapped)(void *user, uint64_t start, uint64_t end, int flags, int *ret_fd);
 	enum umem_backing (*backing)(void *user, const struct umem_vma *vma);
+	int (*mappers)(void *user, struct umem_json *objects, struct umem_json **ret_found);
 	void *user;
 };
 

@@ -347,10 +347,18 @@ static int say_untracked(const struct umem_sharers *sharers, const struct umem_m
 	const char *hint = sharers->hint ? sharers->hint : "--sharers tracks it as well";
 	int r = 0;
 
-	for (size_t i = 0; i < m->written.n && r == 0; i++)
-		r = umem_reasons_add(why, m->written.v[i].start, m->written.v[i].end,
-			"pid %d (%s) maps it too and may write it%s %s", m->pid, m->stat.comm,
-			why_not[0] ? ":" : ";", why_not[0] ? why_not : hint);
+	for (size_t i = 0; i < m->written.n && r == 0; i++) {
+		const struct umem_range *w = &m->written.v[i];
+
+		if (m->pid == 0)
+			r = umem_reasons_add(why, w->start, w->end,
+				"a process of another user maps it too and may write it");
+		else
+			r = umem_reasons_add(why, w->start, w->end,
+				"pid %d (%s) maps it too and may write it%s %s", m->pid,
+				m->stat.comm, why_not[0] ? ":" : ";",
+				why_not[0] ? why_not : hint);
+	}
 	return r;
 }
 

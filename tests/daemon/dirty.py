@@ -3,12 +3,13 @@
 """io.umemd.Dirty from outside: every form tells the same, and no change is lost on its way."""
 import errno
 import fcntl
+import mmap
 import os
 import random
 import sys
 import time
 
-from daemontest import PAGE, Daemon, Writer, check, error_of, main, read_table
+from daemontest import NOBODY, PAGE, Daemon, Writer, check, error_of, main, read_table
 
 N = 256
 WHY = ["written", "new", "punched", "sharer", "pinned", "gone"]
@@ -165,6 +166,47 @@ def shared_memory(programs):
         check(got["round"]["complete"], got)
 
 
+def map_memfd(w):
+    """Map the shared memory of a writer here, for writing."""
+    for fd in os.listdir(f"/proc/{w.pid}/fd"):
+        if "memfd:writer" in os.readlink(f"/proc/{w.pid}/fd/{fd}"):
+            with open(f"/proc/{w.pid}/fd/{fd}", "r+b") as file:
+                return mmap.mmap(file.fileno(), w.n_pages * PAGE)
+    raise AssertionError("no memfd")
+
+
+def other_writers(programs):
+    """Who else may write shared memory is found, and named to those who may know."""
+    for user, words in ((None, f"pid {os.getpid()} ("), (NOBODY, "a process of another user")):
+        with Daemon(programs) as d, Writer(N, "memfd", user=user) as w:
+            with client_of(d, user) as c:
+                target, _ = start(c, w)
+                w.tell("write", 1)
+                check(collect(c, w, target, "ranges")[1]["complete"], "alone")
+                memory = map_memfd(w)
+                w.tell("write", 2)
+                pages, told = collect(c, w, target, "ranges")
+                check(pages >= {2} and not told["complete"], told)
+                reasons = [x["reason"] for x in told["incomplete"]]
+                check(any(words in r and "may write it" in r for r in reasons), reasons)
+                if user:
+                    check(not any(str(os.getpid()) in r for r in reasons), reasons)
+                memory.close()
+                check(collect(c, w, target, "ranges")[1]["complete"], "alone again")
+
+
+def client_of(d, user):
+    if user is None:
+        return d.client()
+    os.setegid(user)
+    os.seteuid(user)
+    try:
+        return d.client()
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
 def pins_are_seen(programs):
     """The worker can list the descriptors of its target: it is not blind to pins."""
     with Daemon(programs) as d, d.client() as c, Writer(N) as w:
@@ -238,5 +280,5 @@ def dropped_reader(programs):
             check(other.targets("List") == {"targets": []}, "still there")
 
 
-main([forms, lost_replies, states, refusals, many_ranges, shared_memory, pins_are_seen, monitor,
-      slow_reader, dropped_reader], sys.argv)
+main([forms, lost_replies, states, refusals, many_ranges, shared_memory, other_writers,
+      pins_are_seen, monitor, slow_reader, dropped_reader], sys.argv)

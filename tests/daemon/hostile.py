@@ -42,7 +42,8 @@ class Still:
         until(10, lambda: self.d.n_fds() <= self.fds,
               f"descriptors: {self.d.fds()}")
         # What a sanitizer keeps of freed memory is not ours.
-        check("ASAN_OPTIONS" in os.environ or rss(self.d.pid) < self.rss + 8192, "memory", self.rss, rss(self.d.pid))
+        check("ASAN_OPTIONS" in os.environ or rss(self.d.pid) < self.rss + 8192,
+              "memory", self.rss, rss(self.d.pid))
 
 
 def ends(c):

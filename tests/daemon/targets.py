@@ -189,7 +189,8 @@ def many_connections(programs):
             cycle(i % 50 == 0)
         until(10, lambda: not d.workers(), "workers")
         until(10, lambda: d.n_fds() == fds, "descriptors")
-        check("ASAN_OPTIONS" in os.environ or rss() < memory + 1024, "memory grew by", rss() - memory, "KiB")
+        check("ASAN_OPTIONS" in os.environ or rss() < memory + 1024,
+              "memory grew by", rss() - memory, "KiB")
         until(5, t.is_clean, "clean")
 
 
