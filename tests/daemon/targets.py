@@ -286,4 +286,5 @@ def hand_off_refused(programs):
 
 
 main([service, come_and_go, owner_leaves, comes_back, target_ends, target_executes, refused,
-      ends_in_order, manager_is_killed, socket_in_use, many_connections, hand_off, hand_off_refused], sys.argv)
+      ends_in_order, manager_is_killed, socket_in_use, many_connections, hand_off,
+      hand_off_refused], sys.argv)
