@@ -10,6 +10,7 @@
 #include <umemd/track.h>
 
 #include "daemon/ctl/ctl.h"
+#include "daemon/ctl/dirty_source.h"
 #include "lib/base/attr.h"
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
@@ -229,10 +230,10 @@ static int print_range_json(void *user, uint64_t start, uint64_t end, enum umem_
 		(*n)++ == 0);
 }
 
-static int print_round_json(struct dirty *d, struct umem_watch *watch,
-	const struct umem_round *round, int pid)
+static int print_round_json(struct dirty *d, struct dirty_source *source,
+	const struct umem_round *round)
 {
-	struct umem_json *event = json_round(round, pid);
+	struct umem_json *event = json_round(round, source->pid);
 	const struct umem_range *gone;
 	uint64_t n_items = 0;
 	size_t n;
@@ -242,10 +243,10 @@ static int print_round_json(struct dirty *d, struct umem_watch *watch,
 		return umem_json_write_consume(stdout, event);
 	r = umem_json_open_consume(stdout, event, "ranges");
 	if (r == 0)
-		r = umem_watch_each(watch, print_range_json, &n_items);
+		r = source->ops->each(source, print_range_json, &n_items);
 	if (r == 0)
 		r = umem_json_next(stdout, "gone");
-	gone = umem_watch_gone(watch, &n);
+	gone = source->ops->gone(source, &n);
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = umem_json_item_consume(stdout, json_range(gone[i].start, gone[i].end, NULL),
 			i == 0);
@@ -261,7 +262,7 @@ static int print_range_table(void *user, uint64_t start, uint64_t end, enum umem
 	return 0;
 }
 
-static int print_round_table(struct dirty *d, struct umem_watch *watch,
+static int print_round_table(struct dirty *d, struct dirty_source *source,
 	const struct umem_round *round)
 {
 	static const struct {
@@ -287,8 +288,8 @@ static int print_round_table(struct dirty *d, struct umem_watch *watch,
 		ctl_print_reason("incomplete: ", &round->incomplete[i]);
 	if (!d->ranges)
 		return 0;
-	r = umem_watch_each(watch, print_range_table, NULL);
-	gone = umem_watch_gone(watch, &n);
+	r = source->ops->each(source, print_range_table, NULL);
+	gone = source->ops->gone(source, &n);
 	for (size_t i = 0; i < n; i++)
 		printf("  %#14llx-%#-14llx %8s  gone\n", (unsigned long long)gone[i].start,
 			(unsigned long long)gone[i].end,
@@ -311,12 +312,12 @@ static void read_input(struct dirty *d)
 /* What a wait ended with. */
 enum wake { WAKE_END, WAKE_COLLECT, WAKE_GONE };
 
-static enum wake wait_next(struct dirty *d, const struct umem_target *target, int signals,
+static enum wake wait_next(struct dirty *d, const struct dirty_source *source, int signals,
 	uint64_t due_ns)
 {
 	struct pollfd fds[] = {
 		{ .fd = signals, .events = POLLIN },
-		{ .fd = umem_target_pidfd(target), .events = POLLIN },
+		{ .fd = source->pidfd, .events = POLLIN },
 		{ .fd = d->by_stdin && !d->input_ended ? STDIN_FILENO : -1, .events = POLLIN },
 		{ .fd = STDOUT_FILENO }, /* an error: nobody reads any more */
 	};
@@ -363,29 +364,28 @@ static int print_done(struct dirty *d)
 }
 
 /* Rounds until somebody ends it. Return: outcome or -errno. */
-static int run_rounds(struct dirty *d, struct umem_target *target, struct umem_watch *watch,
-	int signals, struct umem_note *note)
+static int run_rounds(struct dirty *d, struct dirty_source *source, int signals,
+	struct umem_note *note)
 {
-	int pid = umem_target_pid(target);
 	uint64_t due_ns = umem_now_ns() + d->interval_ns;
 
 	while (!d->rounds || d->n_rounds < d->rounds) {
 		const struct umem_round *round;
-		enum wake wake = wait_next(d, target, signals, due_ns);
+		enum wake wake = wait_next(d, source, signals, due_ns);
 		int r;
 
 		if (wake == WAKE_END)
 			break;
 		if (wake == WAKE_GONE) {
-			snprintf(note->text, sizeof(note->text), "process %d ended", pid);
+			snprintf(note->text, sizeof(note->text), "process %d ended", source->pid);
 			return UMEM_GONE;
 		}
-		r = umem_watch_collect(watch, &round, note);
+		r = source->ops->collect(source, &round, note);
 		if (r != 0)
 			return r;
 		d->n_rounds++;
-		r = d->options->json ? print_round_json(d, watch, round, pid) :
-				       print_round_table(d, watch, round);
+		r = d->options->json ? print_round_json(d, source, round) :
+				       print_round_table(d, source, round);
 		if (r == 0)
 			r = ctl_flush();
 		if (r < 0)
@@ -398,26 +398,24 @@ static int run_rounds(struct dirty *d, struct umem_target *target, struct umem_w
 
 static int run(struct dirty *d, int pid, int signals)
 {
-	struct umem_attach_options attach = ctl_attach_options();
-	struct umem_target *target = NULL;
-	struct umem_watch *watch = NULL;
+	struct dirty_source *source = NULL;
 	struct umem_note note = { 0 };
-	int r = umem_target_attach(pid, &attach, &target, &note);
+	int r = d->options->connect ?
+		dirty_remote_new(d->options->connect, pid, &d->watch, d->ranges, &source, &note) :
+		dirty_embedded_new(pid, &d->watch, &source, &note);
 
-	if (r == 0)
-		r = umem_watch_new(target, &d->watch, &watch, &note);
 	if (r == 0) {
 		if (d->options->json)
-			r = print_armed_json(umem_watch_armed(watch), pid);
+			r = print_armed_json(source->armed, pid);
 		else
-			print_armed_table(umem_watch_armed(watch), pid);
+			print_armed_table(source->armed, pid);
 		if (r == 0)
 			r = ctl_flush();
 	}
 	if (r == 0)
-		r = run_rounds(d, target, watch, signals, &note);
-	umem_watch_free(watch);
-	umem_target_free(target);
+		r = run_rounds(d, source, signals, &note);
+	if (source)
+		source->ops->free(source);
 	return r == 0 ? CTL_DONE : ctl_ended(VERB, r, &note);
 }
 

@@ -29,10 +29,12 @@ enum ctl_exit {
  * struct ctl_options - options before the verb.
  * @json: one JSON object a line instead of a table.
  * @quiet: no progress and no hints on stderr.
+ * @connect: socket of the daemon that is to do the work; NULL: this process does it.
  */
 struct ctl_options {
 	bool json;
 	bool quiet;
+	const char *connect;
 };
 
 /**
@@ -40,12 +42,14 @@ struct ctl_options {
  * @name: the word.
  * @usage: what follows it.
  * @summary: one line.
+ * @remote: a daemon can do it.
  * @run: gets the words from the verb on; returns an exit code.
  */
 struct ctl_verb {
 	const char *name;
 	const char *usage;
 	const char *summary;
+	bool remote;
 	int (*run)(const struct ctl_options *options, int argc, char **argv);
 };
 
@@ -120,6 +124,7 @@ int cmd_pageout(const struct ctl_options *options, int argc, char **argv);
 int cmd_pagein(const struct ctl_options *options, int argc, char **argv);
 int cmd_reclaim(const struct ctl_options *options, int argc, char **argv);
 int cmd_snapshot(const struct ctl_options *options, int argc, char **argv);
+int cmd_status(const struct ctl_options *options, int argc, char **argv);
 int cmd_swap(const struct ctl_options *options, int argc, char **argv);
 
 #endif

@@ -10,35 +10,55 @@
 #include "daemon/ctl/ctl.h"
 
 static const struct ctl_verb verbs[] = {
-	{ "doctor", "[--pid PID]", "what this kernel, and this process, allow", cmd_doctor },
-	{ "regions", "PID", "the mappings, what is in memory, what can be tracked", cmd_regions },
-	{ "dirty", "PID", "dirty tracking, round after round", cmd_dirty },
-	{ "swap", "PID | --file PATH", "where every page is, without touching one", cmd_swap },
-	{ "pageout", "PID", "put memory out to swap, once, and verify it", cmd_pageout },
-	{ "pagein", "PID", "bring swapped memory back", cmd_pagein },
-	{ "reclaim", "PID...", "put out what is not in use, keep what comes back", cmd_reclaim },
-	{ "snapshot", "PID -o FILE", "save memory as it is at one moment, while it runs",
+	{ "doctor", "[--pid PID]", "what this kernel, and this process, allow", false, cmd_doctor },
+	{ "regions", "PID", "the mappings, what is in memory, what can be tracked", false,
+		cmd_regions },
+	{ "dirty", "PID", "dirty tracking, round after round", true, cmd_dirty },
+	{ "swap", "PID | --file PATH", "where every page is, without touching one", false,
+		cmd_swap },
+	{ "pageout", "PID", "put memory out to swap, once, and verify it", false, cmd_pageout },
+	{ "pagein", "PID", "bring swapped memory back", false, cmd_pagein },
+	{ "reclaim", "PID...", "put out what is not in use, keep what comes back", false,
+		cmd_reclaim },
+	{ "snapshot", "PID -o FILE", "save memory as it is at one moment, while it runs", false,
 		cmd_snapshot },
-	{ "image", "VERB FILE", "work on what snapshot saved", cmd_image },
+	{ "image", "VERB FILE", "work on what snapshot saved", false, cmd_image },
+	{ "status", "", "what umemd manages", true, cmd_status },
 };
 
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
 static void print_help(FILE *out)
 {
-	fputs("umemctl [--json] [-q] VERB ...\n\n"
+	fputs("umemctl [--json] [-q] [--connect SOCKET | --embedded] VERB ...\n\n"
 	      "Sees and manages the memory of running processes from user space.\n\n",
 		out);
 	for (size_t i = 0; i < N_VERBS; i++)
 		fprintf(out, "  %-8s %-18s %s\n", verbs[i].name, verbs[i].usage, verbs[i].summary);
 	fputs("\n  --json      one JSON object a line instead of a table\n"
 	      "  -q          no hints and no progress on stderr\n"
-	      "  --embedded  do the work in this process (always so, for now)\n"
+	      "  --connect SOCKET\n"
+	      "              have the daemon that listens there do it (dirty, status)\n"
+	      "  --embedded  do the work in this process, also where a daemon listens\n"
 	      "  --help      this; 'umemctl VERB --help' tells the verb's options\n"
 	      "  --version   the version\n\n"
 	      "Exit status: 0 done, 1 failed, 2 usage, 3 target gone, 4 the kernel lacks a\n"
 	      "feature, 5 not permitted. See umemctl(1).\n",
 		out);
+}
+
+/* Run a verb, here or by a daemon. @embedded: not by one. */
+static int run(const struct ctl_verb *verb, struct ctl_options *options, bool embedded, int argc,
+	char **argv)
+{
+	if (options->connect && !verb->remote) {
+		fprintf(stderr, "umemctl: %s: umemd does not do this yet; leave --connect out\n",
+			verb->name);
+		return CTL_USAGE;
+	}
+	if (!options->connect && !embedded && verb->remote && access(UMEMD_SOCKET, W_OK) == 0)
+		options->connect = UMEMD_SOCKET;
+	return verb->run(options, argc, argv);
 }
 
 /*
@@ -58,6 +78,7 @@ int main(int argc, char **argv)
 	static const struct option longs[] = {
 		{ "json", no_argument, NULL, 'j' },
 		{ "quiet", no_argument, NULL, 'q' },
+		{ "connect", required_argument, NULL, 'c' },
 		{ "embedded", no_argument, NULL, 'e' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'v' },
@@ -65,6 +86,7 @@ int main(int argc, char **argv)
 	};
 	struct ctl_options options = { 0 };
 	static char name[32] = "umemctl";
+	bool embedded = false;
 	char word[80];
 	int opt;
 
@@ -80,7 +102,11 @@ int main(int argc, char **argv)
 		case 'q':
 			options.quiet = true;
 			break;
+		case 'c':
+			options.connect = optarg;
+			break;
 		case 'e':
+			embedded = true;
 			break;
 		case 'h':
 			print_help(stdout);
@@ -92,6 +118,10 @@ int main(int argc, char **argv)
 			fputs("Try 'umemctl --help'.\n", stderr);
 			return CTL_USAGE;
 		}
+	}
+	if (embedded && options.connect) {
+		fputs("umemctl: either --connect or --embedded\nTry 'umemctl --help'.\n", stderr);
+		return CTL_USAGE;
 	}
 	if (optind == argc) {
 		print_help(stderr);
@@ -105,7 +135,7 @@ int main(int argc, char **argv)
 			snprintf(name, sizeof(name), "umemctl: %s", verbs[i].name);
 			argv[first] = name;
 			optind = 0;
-			return verbs[i].run(&options, argc - first, argv + first);
+			return run(&verbs[i], &options, embedded, argc - first, argv + first);
 		}
 	}
 	fprintf(stderr, "umemctl: there is no verb \"%s\"\nTry 'umemctl --help'.\n",

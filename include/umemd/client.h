@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * libumemd: talking to the daemon umemd(8).
+ *
+ * A client is one connection. Every call here waits for its answer, but for
+ * umem_client_monitor(): that has a function called for each round, from
+ * umem_client_dispatch(), which a program calls when the descriptor of
+ * umem_client_fd() is ready. While rounds are monitored no other call is possible
+ * on that connection; open another one.
+ *
+ * A client belongs to one thread at a time; different ones are independent. Targets
+ * that were brought in on a connection are let go when it ends, unless kept.
+ */
+#ifndef UMEMD_CLIENT_H
+#define UMEMD_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <umemd/track.h>
+#include <umemd/types.h>
+
+/** UMEM_CLIENT_API - marks a function that libumemd exports. */
+#define UMEM_CLIENT_API __attribute__((visibility("default")))
+
+/** UMEM_CLIENT_TARGET - room for the name of a target. */
+#define UMEM_CLIENT_TARGET 32
+
+struct umem_client;
+struct umem_client_round;
+
+/**
+ * umem_client_connect - connect to a daemon.
+ * @path: of its socket; NULL for the usual one.
+ * @ret_client: freed with umem_client_free().
+ *
+ * Return: 0; -ENOENT, -ECONNREFUSED: there is none; -EACCES; -ENAMETOOLONG; -ENOMEM.
+ */
+UMEM_CLIENT_API int umem_client_connect(const char *path, struct umem_client **ret_client,
+	struct umem_note *note);
+
+/** umem_client_free - end the connection; NULL is fine. Return: NULL. */
+UMEM_CLIENT_API struct umem_client *umem_client_free(struct umem_client *client);
+
+/**
+ * umem_client_set_timeout - how long a call may take; 0 for as long as it does, which
+ * is so at first. Behind a call that took too long (-ETIMEDOUT) the connection is over.
+ */
+UMEM_CLIENT_API void umem_client_set_timeout(struct umem_client *client, uint64_t timeout_ns);
+
+/*
+ * Return of all calls below, besides what they say: UMEM_GONE: the target ended or
+ * executed another program; -EPERM: not permitted; -EINVAL: a parameter; -EDQUOT: a
+ * quota of the daemon; -ENOENT: no such target; -EBUSY: the connection monitors;
+ * -EPIPE, -ETIMEDOUT, -EPROTO: the connection is over; and what the daemon's engine
+ * says, as umemd/track.h has it. @note says what, on which target, why.
+ */
+
+/**
+ * struct umem_client_bring_options - how a target is brought in.
+ * @size: sizeof(struct umem_client_bring_options), for later growth.
+ * @keep: it outlives this connection, until somebody detaches it or it ends.
+ */
+struct umem_client_bring_options {
+	size_t size;
+	bool keep;
+};
+
+/**
+ * umem_client_attach - bring in a process that knows nothing of it.
+ * @options: NULL for defaults.
+ * @ret_target: its name in further calls.
+ */
+UMEM_CLIENT_API int umem_client_attach(struct umem_client *client, int pid,
+	const struct umem_client_bring_options *options, char ret_target[UMEM_CLIENT_TARGET],
+	struct umem_note *note);
+
+/**
+ * umem_client_hand_off - bring in this process's own memory.
+ * @uffd: non-blocking userfaultfd after its UFFDIO_API hand-shake with
+ *	UFFD_FEATURE_WP_ASYNC; stays the caller's, who must keep it open.
+ * @ranges, @n_ranges: what to manage; whole pages.
+ */
+UMEM_CLIENT_API int umem_client_hand_off(struct umem_client *client, int uffd,
+	const struct umem_range *ranges, size_t n_ranges,
+	const struct umem_client_bring_options *options, char ret_target[UMEM_CLIENT_TARGET],
+	struct umem_note *note);
+
+/** umem_client_detach - let a target go. Nothing is left in it when this returns 0. */
+UMEM_CLIENT_API int umem_client_detach(struct umem_client *client, const char *target,
+	struct umem_note *note);
+
+/**
+ * struct umem_client_target - what the daemon knows of a target; texts live as long as the call.
+ * @target: its name. @pid, @name: the process.
+ * @uid: whose target it is.
+ * @handed: it was handed off; else attached.
+ * @state: "starting", "ready", "tracking", "recovering", "detaching", "failed" or "ended".
+ * @kept: it outlives the connection that brought it in.
+ * @restarts: workers that died.
+ * @stop_ns: how long attaching stopped it. @age_ns: since it came in.
+ */
+struct umem_client_target {
+	const char *target;
+	int pid;
+	const char *name;
+	uint32_t uid;
+	bool handed;
+	const char *state;
+	bool kept;
+	uint64_t restarts;
+	uint64_t stop_ns;
+	uint64_t age_ns;
+};
+
+/**
+ * umem_client_each_target - all targets that may be seen.
+ * @each: what it returns other than 0 ends the walk. Return: 0, or that.
+ */
+UMEM_CLIENT_API int umem_client_each_target(struct umem_client *client,
+	int (*each)(void *user, const struct umem_client_target *target), void *user,
+	struct umem_note *note);
+
+/**
+ * umem_client_start - begin dirty tracking.
+ * @options: as of umem_watch_new(), without @left; NULL for defaults.
+ * @ret_armed: valid until the next call on @client.
+ */
+UMEM_CLIENT_API int umem_client_start(struct umem_client *client, const char *target,
+	const struct umem_watch_options *options, const struct umem_armed **ret_armed,
+	struct umem_note *note);
+
+/**
+ * enum umem_client_form - what a round is to hold.
+ * @UMEM_CLIENT_NUMBERS: its numbers only.
+ * @UMEM_CLIENT_RANGES: changed ranges with their reasons, and what is gone.
+ * @UMEM_CLIENT_BITMAP: changed pages as bits, and what is gone; for many of them.
+ */
+enum umem_client_form {
+	UMEM_CLIENT_NUMBERS,
+	UMEM_CLIENT_RANGES,
+	UMEM_CLIENT_BITMAP,
+};
+
+/**
+ * umem_client_collect - make a round.
+ * @after: the last round that arrived, so that nothing is lost with a reply; UINT64_MAX
+ *	when it does not matter.
+ * @ret_round: freed with umem_client_round_free().
+ */
+UMEM_CLIENT_API int umem_client_collect(struct umem_client *client, const char *target,
+	enum umem_client_form form, uint64_t after, struct umem_client_round **ret_round,
+	struct umem_note *note);
+
+/** umem_client_stop - stop dirty tracking; the target stays. */
+UMEM_CLIENT_API int umem_client_stop(struct umem_client *client, const char *target,
+	struct umem_note *note);
+
+/** umem_client_round_free - NULL is fine. Return: NULL. */
+UMEM_CLIENT_API struct umem_client_round *umem_client_round_free(
+	struct umem_client_round *round);
+
+/** umem_client_round_numbers - its numbers; they live as long as it does. */
+UMEM_CLIENT_API const struct umem_round *umem_client_round_numbers(
+	const struct umem_client_round *round);
+
+/** umem_client_round_recovered - a worker died before it: it may hold more than changed. */
+UMEM_CLIENT_API bool umem_client_round_recovered(const struct umem_client_round *round);
+
+/**
+ * umem_client_round_each - the changed ranges, ascending, each page once.
+ * Of a bitmap the reasons are not known: all are UMEM_WHY_WRITTEN.
+ * Return: 0, or what @each returned other than that, which ends the walk.
+ */
+UMEM_CLIENT_API int umem_client_round_each(const struct umem_client_round *round,
+	int (*each)(void *user, uint64_t start, uint64_t end, enum umem_why why), void *user);
+
+/** umem_client_round_gone - ranges that are mapped no longer, @ret_n of them. */
+UMEM_CLIENT_API const struct umem_range *umem_client_round_gone(
+	const struct umem_client_round *round, size_t *ret_n);
+
+/**
+ * umem_client_monitor - have rounds made every @interval_ns, until the connection ends.
+ * @rounds: so many; 0 for no end.
+ * @on_round: called from umem_client_dispatch(); owns @round. Behind the last one it is
+ *	called once more, with NULL and what it ended with: 0, or as of all calls, with @note.
+ */
+UMEM_CLIENT_API int umem_client_monitor(struct umem_client *client, const char *target,
+	uint64_t interval_ns, uint64_t rounds, enum umem_client_form form,
+	void (*on_round)(void *user, struct umem_client_round *round, int result,
+		const struct umem_note *note),
+	void *user, struct umem_note *note);
+
+/** umem_client_fd - a descriptor to poll; owned by the client. */
+UMEM_CLIENT_API int umem_client_fd(const struct umem_client *client);
+
+/** umem_client_events - what to poll for: POLLIN, and POLLOUT where something is to go out. */
+UMEM_CLIENT_API short umem_client_events(const struct umem_client *client);
+
+/**
+ * umem_client_dispatch - take what has come, without waiting, and call on_round() for it.
+ * Return: 0; -EPIPE, -EPROTO, -ENOMEM: the connection is over.
+ */
+UMEM_CLIENT_API int umem_client_dispatch(struct umem_client *client);
+
+#endif

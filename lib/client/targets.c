@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* io.umemd.Targets from the client's side. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/note.h"
+#include "lib/client/client.h"
+
+#define TARGETS "io.umemd.Targets."
+
+uint64_t umem_client_get_u64(const struct umem_json *object, const char *key)
+{
+	int64_t value = umem_json_get_int(object, key, 0);
+
+	return value > 0 ? (uint64_t)value : 0;
+}
+
+/* The name in a reply. */
+static int take_name(struct umem_client_answer *answer, char ret_target[UMEM_CLIENT_TARGET],
+	struct umem_note *note)
+{
+	const char *name = umem_json_get_text(answer->reply.parameters, "target", "");
+	int r = 0;
+
+	if (!name[0] || strlen(name) >= UMEM_CLIENT_TARGET)
+		r = umem_note_set(note, -EPROTO, 0, "umemd gave a target no name");
+	else
+		strcpy(ret_target, name);
+	umem_client_answer_deinit(answer);
+	return r;
+}
+
+static bool keeps(const struct umem_client_bring_options *options)
+{
+	return options && options->keep;
+}
+
+int umem_client_attach(struct umem_client *client, int pid,
+	const struct umem_client_bring_options *options, char ret_target[UMEM_CLIENT_TARGET],
+	struct umem_note *note)
+{
+	struct umem_json *parameters = umem_json_object();
+	struct umem_client_answer answer;
+	int r;
+
+	umem_json_set_int(parameters, "pid", pid);
+	umem_json_set_bool(parameters, "keep", keeps(options));
+	r = umem_client_call(client, TARGETS "Attach", parameters, NULL, 0, &answer, note);
+	return r == 0 ? take_name(&answer, ret_target, note) : r;
+}
+
+int umem_client_hand_off(struct umem_client *client, int uffd,
+	const struct umem_range *ranges, size_t n_ranges,
+	const struct umem_client_bring_options *options, char ret_target[UMEM_CLIENT_TARGET],
+	struct umem_note *note)
+{
+	struct umem_json *parameters = umem_json_object(), *list = umem_json_array();
+	struct umem_client_answer answer;
+	int r;
+
+	for (size_t i = 0; i < n_ranges; i++) {
+		struct umem_json *item = umem_json_object();
+
+		umem_json_set_u64(item, "start", ranges[i].start);
+		umem_json_set_u64(item, "end", ranges[i].end);
+		umem_json_append_consume(list, item);
+	}
+	umem_json_set_int(parameters, "uffd", 0);
+	umem_json_set_consume(parameters, "ranges", list);
+	umem_json_set_bool(parameters, "keep", keeps(options));
+	r = umem_client_call(client, TARGETS "HandOff", parameters, &uffd, 1, &answer, note);
+	return r == 0 ? take_name(&answer, ret_target, note) : r;
+}
+
+int umem_client_detach(struct umem_client *client, const char *target, struct umem_note *note)
+{
+	struct umem_json *parameters = umem_json_object();
+	struct umem_client_answer answer;
+	int r;
+
+	umem_json_set_text(parameters, "target", target);
+	r = umem_client_call(client, TARGETS "Detach", parameters, NULL, 0, &answer, note);
+	if (r == 0)
+		umem_client_answer_deinit(&answer);
+	return r;
+}
+
+int umem_client_each_target(struct umem_client *client,
+	int (*each)(void *user, const struct umem_client_target *target), void *user,
+	struct umem_note *note)
+{
+	struct umem_client_answer answer;
+	const struct umem_json *list, *item;
+	int r = umem_client_call(client, TARGETS "List", umem_json_object(), NULL, 0, &answer,
+		note);
+
+	if (r != 0)
+		return r;
+	list = umem_json_get(answer.reply.parameters, "targets");
+	for (size_t i = 0; (item = umem_json_item(list, i)) && r == 0; i++) {
+		const char *how = umem_json_get_text(item, "how", "");
+
+		r = each(user, &(struct umem_client_target){
+			.target = umem_json_get_text(item, "target", ""),
+			.pid = (int)umem_json_get_int(item, "pid", 0),
+			.name = umem_json_get_text(item, "name", ""),
+			.uid = (uint32_t)umem_json_get_int(item, "uid", 0),
+			.handed = strcmp(how, "handed_off") == 0,
+			.state = umem_json_get_text(item, "state", ""),
+			.kept = umem_json_get_bool(item, "kept", false),
+			.restarts = umem_client_get_u64(item, "restarts"),
+			.stop_ns = umem_client_get_u64(item, "stop_ns"),
+			.age_ns = umem_client_get_u64(item, "age_ns"),
+		});
+	}
+	umem_client_answer_deinit(&answer);
+	return r;
+}
