@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,6 +72,21 @@ static void print_time(const void *from, FILE *out)
 		fprintf(out, "%llus", (unsigned long long)ns / 1000000000u);
 	else
 		fprintf(out, "%lluns", (unsigned long long)ns);
+}
+
+static int parse_bool(const char *word, void *to)
+{
+	bool yes = strcmp(word, "yes") == 0;
+
+	if (!yes && strcmp(word, "no") != 0)
+		return -EINVAL;
+	*(uint64_t *)to = yes;
+	return 0;
+}
+
+static void print_bool(const void *from, FILE *out)
+{
+	fputs(*(const uint64_t *)from ? "yes" : "no", out);
 }
 
 static int parse_group(const char *word, void *to)
@@ -143,6 +159,8 @@ static const struct key {
 	ID("Daemon", "AdministratorGroup", admin_gid, group, "a group"),
 	KEY("Daemon", "SlowReader", slow_reader_ns, time, "a time, like 10s"),
 	KEY("Daemon", "KeepEnded", kept_ended_ns, time, "a time, like 60s"),
+	KEY("Daemon", "KeepOverRestart", keep_over_restart, bool, "yes or no"),
+	KEY("Daemon", "KeepOrphans", keep_orphans_ns, time, "a time, like 30s"),
 	KEY("Daemon", "LogLevel", log_level, level, "error, warning, notice, info or debug"),
 	KEY("Worker", "Program", worker, path, "a path from the root on"),
 	ID("Worker", "User", worker_uid, user, "a user"),
@@ -168,6 +186,8 @@ void config_defaults(struct config *ret_config)
 		.worker_timeout_ns = 60000000000ull,
 		.slow_reader_ns = 10000000000ull,
 		.kept_ended_ns = 60000000000ull,
+		.keep_over_restart = 1,
+		.keep_orphans_ns = 30000000000ull,
 		.log_level = 5,
 		.connections = 1024,
 		.targets = 4096,

@@ -23,6 +23,8 @@
  * @worker_uid, @worker_gid: what workers become when umemd is root.
  * @worker_timeout_ns: a call of a worker that takes longer means that it hangs.
  * @slow_reader_ns: a client that reads nothing for so long is dropped.
+ * @keep_over_restart: have the service manager keep targets while umemd restarts.
+ * @keep_orphans_ns: how long such a target waits for its owner.
  * @kept_ended_ns: how long a kept target that ended is still told about.
  * @log_level: of log.h.
  * @connections, @targets: at most, altogether.
@@ -38,6 +40,8 @@ struct config {
 	uint64_t worker_timeout_ns;
 	uint64_t slow_reader_ns;
 	uint64_t kept_ended_ns;
+	uint64_t keep_over_restart;
+	uint64_t keep_orphans_ns;
 	uint64_t log_level;
 	uint64_t connections;
 	uint64_t targets;

@@ -8,10 +8,10 @@
  *                              answered()   <- inbox <- check against the interface
  *
  * The end shows in three ways: the socket ends, the pidfd becomes readable, or a
- * call takes too long. Whichever comes first has the process killed, and the owner
- * told, from a timer, so that no function of the owner's is called back into. The
- * process is waited for when its pidfd says that it is over, which may be long
- * after the link was freed: it is then on its own (struct dying).
+ * call takes too long. Whichever comes first has the process killed; the owner is told
+ * when it is over, or when it cannot be killed (KILL_NS), and always from the loop, so
+ * that no function of the owner's is called back into. A link that is freed before
+ * leaves the process on its own, to be waited for when it is over (struct dying).
  */
 #include "daemon/link.h"
 
@@ -30,6 +30,8 @@
 #include "lib/base/fd.h"
 
 #define INTERFACE "io.umemd.Worker"
+/* A process that is killed ends when the system call that it is in does. */
+#define KILL_NS 30000000000ull
 /* The longest: a round with as many ranges and reasons as a worker tells. */
 #define MAX_BYTES (2u << 20)
 
@@ -51,6 +53,7 @@ struct link {
 	void (*died)(void *user, const char *how);
 	void *user;
 	const char *how;
+	bool over;
 };
 
 /* A process that was killed and is not over yet. */
@@ -104,10 +107,9 @@ static void fail(struct link *link, const char *how)
 		return;
 	link->how = how;
 	loop_watch_for(link->calls, 0);
-	loop_watch_for(link->end, 0);
 	pidfd_send_signal(link->worker.pidfd, SIGKILL, NULL, 0);
 	link->method = NULL;
-	loop_timer_set(link->timer, 0);
+	loop_timer_set(link->timer, KILL_NS);
 }
 
 static void on_timer(void *user)
@@ -122,7 +124,12 @@ static void on_timer(void *user)
 
 static void on_end(void *user, unsigned what)
 {
-	fail(user, "it ended");
+	struct link *link = user;
+
+	fail(link, "it ended");
+	loop_watch_for(link->end, 0);
+	link->over = true;
+	link->died(link->user, link->how);
 }
 
 /* The last word of an error's name, or NULL for one that is not of the interface. */
@@ -294,6 +301,16 @@ bool link_busy(const struct link *link)
 pid_t link_pid(const struct link *link)
 {
 	return link->worker.pid;
+}
+
+int link_pidfd(const struct link *link)
+{
+	return link->worker.pidfd;
+}
+
+bool link_is_over(const struct link *link)
+{
+	return link->over;
 }
 
 struct link *link_free(struct link *link)

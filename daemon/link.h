@@ -80,8 +80,12 @@ int link_call(struct link *link, const char *method, struct umem_json *parameter
 /** link_busy - is a call on its way? */
 bool link_busy(const struct link *link);
 
-/** link_pid - the worker's process. */
+/** link_pid, link_pidfd - the worker's process. */
 pid_t link_pid(const struct link *link);
+int link_pidfd(const struct link *link);
+
+/** link_is_over - has the process ended? When @died is told it has, unless it cannot be killed. */
+bool link_is_over(const struct link *link);
 
 /** link_free - kill what still runs, and see to it that it is waited for. NULL is fine. */
 struct link *link_free(struct link *link);

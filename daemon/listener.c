@@ -124,6 +124,29 @@ int listener_new(struct manager *manager, const char *path, struct listener **re
 	return 0;
 }
 
+int listener_adopt(struct manager *manager, int sock, struct listener **ret_listener,
+	struct umem_note *note)
+{
+	struct listener *l = calloc(1, sizeof(*l));
+	int r;
+
+	if (!l) {
+		umem_fd_close(sock);
+		return -ENOMEM;
+	}
+	*l = (struct listener){ .manager = manager, .sock = sock };
+	l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	r = fcntl(sock, F_SETFL, O_NONBLOCK) < 0 ? -errno :
+		loop_watch_new(manager->loop, l->sock, on_connect, l, &l->watch);
+	if (r < 0) {
+		listener_free(l);
+		return umem_note_set(note, r, 0, "the socket that was given: %s", strerror(-r));
+	}
+	loop_watch_for(l->watch, LOOP_READ);
+	*ret_listener = l;
+	return 0;
+}
+
 struct listener *listener_free(struct listener *l)
 {
 	struct stat st;

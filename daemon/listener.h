@@ -18,6 +18,13 @@ struct manager;
 int listener_new(struct manager *manager, const char *path, struct listener **ret_listener,
 	struct umem_note *note);
 
+/**
+ * listener_adopt - the same with a socket that listens already; @sock is consumed.
+ * Return: 0 or -errno, with @note.
+ */
+int listener_adopt(struct manager *manager, int sock, struct listener **ret_listener,
+	struct umem_note *note);
+
 /** listener_free - and take the socket away. NULL is fine. Return: NULL. */
 struct listener *listener_free(struct listener *listener);
 

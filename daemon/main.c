@@ -99,8 +99,11 @@ static int set_path(char *to, const char *from, const char *what)
 	return 0;
 }
 
-/* The configuration as it holds. Return: 0, or -1 and the reason was told. */
-static int configure(const struct options *options, struct config *config)
+/*
+ * The configuration as it holds, and the file that it came from. Return: 0, or -1 and the
+ * reason was told.
+ */
+static int configure(const struct options *options, struct config *config, const char **ret_path)
 {
 	const char *path = options->config ? options->config :
 					     UMEMD_SYSCONFDIR "/umemd/umemd.conf";
@@ -109,8 +112,11 @@ static int configure(const struct options *options, struct config *config)
 
 	config_defaults(config);
 	r = config_read(config, path, &note);
-	if (r == -ENOENT && !options->config)
+	*ret_path = path;
+	if (r == -ENOENT && !options->config) {
 		r = 0; /* the defaults hold */
+		*ret_path = NULL;
+	}
 	if (r < 0) {
 		fprintf(stderr, "umemd: %s\n", note.text);
 		return -1;
@@ -127,18 +133,19 @@ int main(int argc, char **argv)
 	static struct manager manager;
 	struct options options = { 0 };
 	struct umem_note note = { 0 };
+	const char *path;
 	struct config config;
 	int r = parse(&options, argc, argv);
 
 	if (r >= 0)
 		return r;
-	if (configure(&options, &config) < 0)
+	if (configure(&options, &config, &path) < 0)
 		return 2;
 	if (options.check) {
 		config_print(&config, stdout);
 		return 0;
 	}
-	r = manager_start(&manager, &config, &note);
+	r = manager_start(&manager, &config, path, &note);
 	if (r < 0) {
 		fprintf(stderr, "umemd: %s\n", note.text);
 		return 1;

@@ -5,19 +5,25 @@
  * It ends in order: no new connections, every target let go by its worker, then the
  * loop stops. What cannot be let go within END_NS is left to the kernel, which lifts
  * the protection when the last descriptor is closed.
+ *
+ * Where a service manager keeps targets (keep.c), they are left to it: it restarts us, and
+ * they go on, or it stops us, and closes what it kept.
  */
 #include "daemon/manager.h"
 
 #include <errno.h>
 #include <malloc.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
+#include "daemon/keep.h"
 #include "daemon/listener.h"
 #include "daemon/log.h"
 #include "daemon/methods.h"
+#include "daemon/notify.h"
 #include "daemon/peer.h"
 #include "daemon/session.h"
 #include "lib/base/fd.h"
@@ -32,13 +38,50 @@ static void begin_to_end(struct manager *m)
 		return;
 	m->ending = true;
 	m->listener = listener_free(m->listener);
-	if (m->n_sessions == 0) {
+	notify_stopping();
+	if (sessions_unkept(m) == 0) {
 		loop_stop(m->loop);
 		return;
 	}
-	log_info("ending: %llu targets are let go", (unsigned long long)m->n_sessions);
+	log_info("ending: %llu targets are let go", (unsigned long long)sessions_unkept(m));
 	loop_timer_set(m->deadline, END_NS);
 	sessions_detach_all(m);
+}
+
+/* What may change while we run is taken from the file again. */
+static void reload(struct manager *m)
+{
+	struct umem_note note = { 0 };
+	struct config config;
+
+	notify_reload();
+	config_defaults(&config);
+	if (m->config_path[0] && config_read(&config, m->config_path, &note) < 0) {
+		log_error("the configuration stays as it was: %s", note.text);
+	} else {
+		strcpy(config.socket, m->config.socket);
+		strcpy(config.worker, m->config.worker);
+		config.worker_uid = m->config.worker_uid;
+		config.worker_gid = m->config.worker_gid;
+		m->config = config;
+		m->links.timeout_ns = config.worker_timeout_ns;
+		log_set_level((enum log_level)config.log_level);
+		log_notice("the configuration was read again");
+	}
+	notify_ready("serving");
+}
+
+static void on_hangup(void *user, int signo)
+{
+	reload(user);
+}
+
+static void on_alive(void *user)
+{
+	struct manager *m = user;
+
+	notify_alive();
+	loop_timer_set(m->alive, notify_alive_ns());
 }
 
 static void on_signal(void *user, int signo)
@@ -59,7 +102,7 @@ void manager_session_left(struct manager *m)
 {
 	m->n_sessions--;
 	targets_session_left(m);
-	if (m->ending && m->n_sessions == 0)
+	if (m->ending && sessions_unkept(m) == 0)
 		loop_stop(m->loop);
 }
 
@@ -97,6 +140,43 @@ static void raise_limits(void)
 	}
 }
 
+/* What we were started with: a socket that listens, and what was kept. */
+struct given {
+	struct kept *kept;
+	int listener;
+};
+
+static void take_given(void *user, const char *name, int fd)
+{
+	struct given *given = user;
+
+	if (notify_is_listener(fd)) {
+		umem_fd_close(given->listener);
+		given->listener = fd;
+	} else {
+		keep_take(given->kept, name, fd);
+	}
+}
+
+/* Listen, and go on with what was kept. */
+static int open_doors(struct manager *m, struct umem_note *note)
+{
+	struct given given = { .kept = keep_new(), .listener = -1 };
+	int r = given.kept ? notify_take(take_given, &given) : -ENOMEM;
+
+	if (r == 0)
+		r = given.listener >= 0 ?
+			listener_adopt(m, given.listener, &m->listener, note) :
+			listener_new(m, m->config.socket, &m->listener, note);
+	if (r < 0)
+		return r;
+	keep_restore(given.kept, m);
+	if (notify_alive_ns())
+		on_alive(m);
+	notify_ready("serving");
+	return 0;
+}
+
 static int start(struct manager *m, struct umem_note *note)
 {
 	int r = umem_interfaces_load(&m->interfaces, note);
@@ -111,6 +191,10 @@ static int start(struct manager *m, struct umem_note *note)
 		r = loop_on_signal(m->loop, SIGTERM, on_signal, m);
 	if (r == 0)
 		r = loop_on_signal(m->loop, SIGINT, on_signal, m);
+	if (r == 0)
+		r = loop_on_signal(m->loop, SIGHUP, on_hangup, m);
+	if (r == 0)
+		r = loop_timer_new(m->loop, on_alive, m, &m->alive);
 	if (r < 0)
 		return r;
 	m->links = (struct link_env){
@@ -125,16 +209,18 @@ static int start(struct manager *m, struct umem_note *note)
 		},
 		.timeout_ns = m->config.worker_timeout_ns,
 	};
-	return listener_new(m, m->config.socket, &m->listener, note);
+	return open_doors(m, note);
 }
 
-int manager_start(struct manager *m, const struct config *config, struct umem_note *note)
+int manager_start(struct manager *m, const struct config *config, const char *path,
+	struct umem_note *note)
 {
 	int r = acquire_kernel(note);
 
 	if (r < 0)
 		return r;
 	*m = (struct manager){ .config = *config, .links.spawn.root_fd = -1 };
+	snprintf(m->config_path, sizeof(m->config_path), "%s", path ? path : "");
 	LIST_INIT(&m->users);
 	LIST_INIT(&m->peers);
 	LIST_INIT(&m->sessions);
@@ -166,6 +252,7 @@ void manager_stop(struct manager *m)
 	links_end();
 	m->pool = pool_free(m->pool);
 	m->deadline = loop_timer_free(m->deadline);
+	m->alive = loop_timer_free(m->alive);
 	umem_fd_close(m->links.spawn.root_fd);
 	umem_interfaces_deinit(&m->interfaces);
 	if (m->n_sessions == 0)

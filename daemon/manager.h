@@ -42,11 +42,14 @@ struct user {
  * @waiting: requests for processes that are just being let go.
  * @n_peers, @n_sessions: how many.
  * @next_id: number of the next target.
+ * @config_path: where @config came from, to be read anew; "" for nowhere.
+ * @alive: when the service manager is to hear of us.
  * @ending: no new ones; the loop stops when the last session is gone.
  * @deadline: when it stops anyway.
  */
 struct manager {
 	struct config config;
+	char config_path[CONFIG_PATH];
 	struct loop *loop;
 	struct pool *pool;
 	struct umem_interfaces interfaces;
@@ -61,10 +64,16 @@ struct manager {
 	uint64_t next_id;
 	bool ending;
 	struct loop_timer *deadline;
+	struct loop_timer *alive;
 };
 
-/** manager_start - with @config, which is copied. Return: 0, or -errno with @note. */
-int manager_start(struct manager *manager, const struct config *config, struct umem_note *note);
+/**
+ * manager_start - with @config, which is copied.
+ * @path: of its file, read anew on SIGHUP; NULL for none.
+ * Return: 0, or -errno with @note.
+ */
+int manager_start(struct manager *manager, const struct config *config, const char *path,
+	struct umem_note *note);
 
 /** manager_run - until it is told to end, and everything was let go. Return: 0 or -errno. */
 int manager_run(struct manager *manager);

@@ -61,6 +61,7 @@ static bool find_session(struct call *call)
 
 	if (session && session_is_visible(session, &call->peer->who)) {
 		call->session = session;
+		session_touched(session, call->peer);
 		return true;
 	}
 	parameters = umem_json_object();

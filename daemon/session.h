@@ -60,12 +60,16 @@ struct session_job {
  * @state: see session_state.h.
  * @acquired: what is held of it.
  * @journal_fd: what a worker leaves to the next.
+ * @state_fd: what it is, for the next umemd; -1 where nobody keeps that.
+ * @orphan: its connection was lost with the umemd before this one: its owner may come back.
+ * @old_worker, @old_worker_fd: a worker of the umemd before, which is not over yet.
  * @link: its worker, or NULL.
  * @opened: the worker has the target.
  * @watch: parameters of Watch while it is tracked; NULL otherwise.
  * @jobs: the first may be on its way.
  * @end: says that the process ended.
  * @retry: when another worker is to be tried, or an ended one is forgotten.
+ * @lonely: when an orphan has waited long enough.
  * @restarts: workers that died.
  * @deaths: when the last ones did.
  * @started_ns: when it came in.
@@ -84,12 +88,17 @@ struct session {
 	enum session_state state;
 	struct acquired acquired;
 	int journal_fd;
+	int state_fd;
+	bool orphan;
+	struct loop_watch *old_worker;
+	int old_worker_fd;
 	struct link *link;
 	bool opened;
 	struct umem_json *watch;
 	STAILQ_HEAD(session_jobs, session_job) jobs;
 	struct loop_watch *end;
 	struct loop_timer *retry;
+	struct loop_timer *lonely;
 	uint64_t restarts;
 	uint64_t deaths[SESSION_DEATHS];
 	uint64_t started_ns;
@@ -124,6 +133,32 @@ int session_new(struct manager *manager, const struct session_options *options,
 	struct acquired *acquired, session_done *on_open, void *user,
 	struct session **ret_session);
 
+/**
+ * struct session_kept - a session as it was kept over a restart (keep.h).
+ * @acquired, @journal_fd, @state_fd, @worker_fd: owned; the last may be -1.
+ * @id, @watch: borrowed; no @watch when it was not tracked.
+ * Others as in struct session.
+ */
+struct session_kept {
+	struct acquired acquired;
+	int journal_fd;
+	int state_fd;
+	int worker_fd;
+	const char *id;
+	struct auth_who who;
+	bool handed;
+	bool kept;
+	uint64_t restarts;
+	uint64_t started_ns;
+	const struct umem_json *watch;
+};
+
+/** session_restore - go on with one; @kept is consumed, also on failure. Return: 0 or -errno. */
+int session_restore(struct manager *manager, struct session_kept *kept);
+
+/** session_touched - @peer called for it: an orphan has an owner again. */
+void session_touched(struct session *session, struct peer *peer);
+
 /** session_find - by name; NULL for none. */
 struct session *session_find(struct manager *manager, const char *id);
 
@@ -153,8 +188,11 @@ void session_detach(struct session *session, session_done *done, void *user);
 /** sessions_owner_left - let go of what a connection brought in and did not keep. */
 void sessions_owner_left(struct manager *manager, const struct peer *owner);
 
-/** sessions_detach_all - let go of everything. */
+/** sessions_detach_all - let go of everything that is not kept for the next umemd. */
 void sessions_detach_all(struct manager *manager);
+
+/** sessions_unkept - how many there are that would not outlive umemd. */
+uint64_t sessions_unkept(const struct manager *manager);
 
 /** session_describe - as Target of io.umemd.Targets. */
 struct umem_json *session_describe(const struct session *session);

@@ -76,21 +76,28 @@ class Daemon:
         self.config = self.dir + "/umemd.conf"
         with open(self.config, "w") as file:
             file.write(config)
-        full = {k: v for k, v in os.environ.items() if not k.startswith("UMEM_")}
-        full.update(env or {})
-        who = {"user": user, "group": user, "extra_groups": []} if user else {}
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("UMEM_")}
+        self.env.update(env or {})
+        self.who = {"user": user, "group": user, "extra_groups": []} if user else {}
         self.log = open(self.dir + "/log", "w+")
-        self.proc = subprocess.Popen([self.umemd, "--config", self.config, "--socket",
-                                      self.socket, "--worker", self.worker, "-v"],
-                                     stderr=self.log, env=full, **who)
+        self.words = [self.umemd, "--config", self.config, "--socket", self.socket,
+                      "--worker", self.worker, "-v"]
+        self.start()
+
+    def start(self):
+        before = self.text().count("listening at")
+        self.proc = self.spawn()
+        self.pid = self.proc.pid
         try:
-            until(10, lambda: "listening at" in self.text() or self.proc.poll() is not None,
-                  "umemd listens")
+            until(10, lambda: self.text().count("listening at") > before or
+                  self.proc.poll() is not None, "umemd listens")
             check(self.proc.poll() is None, "umemd ended:", self.text())
         except Failed:
             self.close()
             raise
-        self.pid = self.proc.pid
+
+    def spawn(self):
+        return subprocess.Popen(self.words, stderr=self.log, env=self.env, **self.who)
 
     def __enter__(self):
         return self

@@ -9,7 +9,7 @@ import random
 import sys
 import time
 
-from daemontest import NOBODY, PAGE, Daemon, Writer, check, error_of, main, read_table
+from daemontest import NOBODY, PAGE, Daemon, Writer, check, error_of, main, read_table, until
 
 N = 256
 WHY = ["written", "new", "punched", "sharer", "pinned", "gone"]
@@ -236,11 +236,7 @@ def monitor(programs):
         for _ in range(3):
             c.reply()
         c.close()
-        for _ in range(200):
-            if w.is_clean():
-                break
-            time.sleep(0.02)
-        check(w.is_clean() and other.targets("List") == {"targets": []}, "left")
+        until(10, lambda: w.is_clean() and other.targets("List") == {"targets": []}, w.left)
 
 
 def slow_reader(programs):
