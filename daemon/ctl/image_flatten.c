@@ -79,9 +79,9 @@ int image_flatten(struct ctl_image *run, int argc, char **argv)
 {
 	struct umem_image_create_options create = { .size = sizeof(create) };
 	UMEM_CLEANUP(umem_image_freep) struct umem_image *image = NULL;
-	struct umem_image_totals made;
+	struct umem_image_totals made = { 0 };
 	struct umem_note note = { 0 };
-	const char *out, *path;
+	const char *out = NULL, *path = NULL;
 	int r = parse(run, &create, argc, argv, &out, &path);
 
 	if (r >= 0)

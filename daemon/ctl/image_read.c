@@ -181,7 +181,7 @@ int image_read(struct ctl_image *run, int argc, char **argv)
 	UMEM_FREE uint8_t *buf = malloc(PAGES_MOST * PAGE);
 	struct umem_note note = { 0 };
 	struct reading r = { .buf = buf, .backing = UMEM_BACKING_NONE, .note = &note };
-	const char *path;
+	const char *path = NULL;
 	int result = parse(run, &r, argc, argv, &path);
 
 	if (result >= 0)

@@ -108,7 +108,7 @@ static int begin(struct umem_snapshotter *s, struct forks *f, struct umem_note *
 {
 	int r = 0;
 
-	f->v = calloc(s->n, sizeof(*f->v));
+	f->v = calloc(s->n, sizeof(struct umem_fork *));
 	f->wiped = calloc(s->n, sizeof(*f->wiped));
 	f->own = calloc(s->n, sizeof(*f->own));
 	f->huge = calloc(s->n, sizeof(*f->huge));
