@@ -26,21 +26,6 @@ static bool read_live(void *user, pid_t pid, uint64_t at, void *bytes, uint64_t 
 	return process_vm_readv(pid, &to, 1, &from, 1, 0) == (ssize_t)len;
 }
 
-/* As a copy that takes its time: the memory is written to meanwhile, whoever else runs. */
-static bool read_slowly(void *user, pid_t pid, uint64_t at, void *bytes, uint64_t len)
-{
-	const uint64_t piece = 32 * SC_PAGE;
-
-	for (uint64_t done = 0; done < len; done += piece) {
-		uint64_t n = umem_min_u64(piece, len - done);
-
-		if (!read_live(user, pid, at + done, (char *)bytes + done, n))
-			return false;
-		t_msleep(1);
-	}
-	return true;
-}
-
 static uint64_t pages_done(pid_t pid)
 {
 	struct sc_hot hot;
@@ -50,6 +35,21 @@ static uint64_t pages_done(pid_t pid)
 	for (unsigned l = 0; l < SC_MAX_LANES; l++)
 		sum += hot.lanes[l].done;
 	return sum;
+}
+
+/* As a copy that takes its time: the memory is written to meanwhile, whoever else runs. */
+static bool read_slowly(void *user, pid_t pid, uint64_t at, void *bytes, uint64_t len)
+{
+	const uint64_t piece = 32 * SC_PAGE;
+
+	for (uint64_t done = 0; done < len; done += piece) {
+		uint64_t n = umem_min_u64(piece, len - done), before = pages_done(pid);
+
+		if (!read_live(user, pid, at + done, (char *)bytes + done, n))
+			return false;
+		T_UNTIL(10, pages_done(pid) > before + 40);
+	}
+	return true;
 }
 
 /* Each area of one moment, and no two of the same. */

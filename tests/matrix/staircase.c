@@ -126,7 +126,7 @@ static void one_image(const struct the_case *c, struct sc_victim *victim, const 
 		sc_judge(&reader, victim->pid, &snapshot.incomplete, &verdict);
 		T_CHECK(verdict.is_one_moment, "%s of %s, snapshot %u: %s", method, c->name,
 			sums->n, verdict.why);
-		T_CHECK(verdict.done > sums->done, "it is no later than the one before");
+		T_CHECK(verdict.done >= sums->done, "it is earlier than the one before");
 		sums->done = verdict.done;
 		sums->n++;
 		sums->in_page += verdict.in_page;
