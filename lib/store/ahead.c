@@ -76,7 +76,7 @@ int umem_ahead_new(int fd, uint64_t end, struct umem_ahead **ret_ahead)
 	r = open_again(ahead, fd);
 	if (r < 0)
 		return r;
-	ahead->joined = malloc(BLOCK_BYTES);
+	ahead->joined = malloc(end > BLOCK_BYTES ? BLOCK_BYTES : 1);
 	ahead->memory = mmap(NULL, (size_t)DEPTH * BLOCK_BYTES, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (ahead->memory == MAP_FAILED)

@@ -164,7 +164,8 @@ static int stored(struct umem_fetch *fetch, size_t i, const struct umem_frame *f
 		int r;
 
 		if (!fetch->window)
-			fetch->window = malloc(WINDOW_BYTES);
+			fetch->window = malloc(umem_min_u64(WINDOW_BYTES,
+				fetch->image->file_bytes));
 		if (!fetch->window)
 			return bad(fetch, -ENOMEM, "no memory", frame->offset);
 		fetch->window_len = 0;

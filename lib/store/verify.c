@@ -323,17 +323,20 @@ int umem_image_verify(struct umem_image *image, const struct umem_image_verify_o
 {
 	static const struct umem_image_verify_options defaults = { .size = sizeof(defaults) };
 	UMEM_CLEANUP(verify_deinit) struct verify v = { .note = note };
+	uint32_t n_pages = 1;
 	int r;
 
 	v.options = options ? options : &defaults;
 	if (v.options->size != sizeof(*options))
 		return umem_note_set(note, -EINVAL, 0, "options of another version");
-	v.pages = malloc((size_t)UMEM_MAX_FRAME_PAGES * UMEM_IMAGE_PAGE_BYTES);
+	for (struct umem_image *i = image; i; i = v.options->without_parents ? NULL : i->parent) {
+		v.total += i->file_bytes;
+		n_pages = umem_max_u64(n_pages, i->index.max_frame_pages);
+	}
+	v.pages = malloc((size_t)n_pages * UMEM_IMAGE_PAGE_BYTES);
 	if (!v.pages)
 		return -ENOMEM;
 	r = umem_decoder_new(&v.decoder);
-	for (struct umem_image *i = image; i; i = v.options->without_parents ? NULL : i->parent)
-		v.total += i->file_bytes;
 	for (v.image = image; v.image && r == 0;
 		v.image = v.options->without_parents ? NULL : v.image->parent)
 		r = verify_one(&v);

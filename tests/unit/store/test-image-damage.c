@@ -295,7 +295,7 @@ static void all_of(struct sample *sample, uint64_t *rng)
 	flip_all(sample, rng);
 	cut_all(sample);
 	if (!sample->has_parent)
-		forge(sample, rng, 20000);
+		forge(sample, rng, 6000);
 	drop(sample);
 }
 
