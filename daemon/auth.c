@@ -229,7 +229,7 @@ static const char *yama_why_not(const struct auth_who *who, pid_t pid)
 
 int auth_may_trace(const struct auth_who *who, pid_t pid, struct umem_note *note)
 {
-	struct auth_subject subject;
+	struct auth_subject subject = { 0 };
 	const char *why;
 	int r = auth_read_subject("/proc", pid, &subject);
 

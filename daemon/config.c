@@ -30,7 +30,7 @@ static int parse_path(const char *word, void *to)
 {
 	if (word[0] != '/' || strlen(word) >= CONFIG_PATH)
 		return -EINVAL;
-	strcpy(to, word);
+	snprintf(to, CONFIG_PATH, "%s", word);
 	return 0;
 }
 
@@ -235,7 +235,7 @@ static int take_line(struct config *config, char *line, char section[LINE_BYTES]
 		return 0;
 	if (text[0] == '[' && text[len - 1] == ']') {
 		text[len - 1] = '\0';
-		strcpy(section, text + 1);
+		snprintf(section, LINE_BYTES, "%s", text + 1);
 		return 0;
 	}
 	equal = strchr(text, '=');

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -260,13 +261,13 @@ int link_call(struct link *link, const char *method, struct umem_json *parameter
 	const int *fds, size_t n_fds,
 	void (*answered)(void *user, const struct link_answer *answer), void *user)
 {
-	char name[UMEM_METHOD_MAX] = INTERFACE ".";
+	char name[UMEM_METHOD_MAX];
 	int own[UMEM_FRAME_FDS];
 	size_t len, n = 0;
 	char *text;
 	int r;
 
-	strncat(name, method, sizeof(name) - strlen(name) - 1);
+	snprintf(name, sizeof(name), INTERFACE ".%s", method);
 	r = umem_call_encode_consume(name, parameters, false, &text, &len);
 	if (r < 0)
 		return r;

@@ -108,7 +108,7 @@ int listener_new(struct manager *manager, const char *path, struct listener **re
 	l->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	r = l->sock < 0 ? -errno : strlen(path) >= sizeof(l->addr.sun_path) ? -ENAMETOOLONG : 0;
 	if (r == 0) {
-		strcpy(l->addr.sun_path, path);
+		memcpy(l->addr.sun_path, path, strlen(path) + 1);
 		r = take_stale_away(&l->addr);
 	}
 	if (r == 0)

@@ -95,7 +95,7 @@ static int set_path(char *to, const char *from, const char *what)
 		fprintf(stderr, "umemd: %s: the path is too long\n", what);
 		return -1;
 	}
-	strcpy(to, from);
+	snprintf(to, CONFIG_PATH, "%s", from);
 	return 0;
 }
 

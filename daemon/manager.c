@@ -59,8 +59,8 @@ static void reload(struct manager *m)
 	if (m->config_path[0] && config_read(&config, m->config_path, &note) < 0) {
 		log_error("the configuration stays as it was: %s", note.text);
 	} else {
-		strcpy(config.socket, m->config.socket);
-		strcpy(config.worker, m->config.worker);
+		memcpy(config.socket, m->config.socket, sizeof(config.socket));
+		memcpy(config.worker, m->config.worker, sizeof(config.worker));
 		config.worker_uid = m->config.worker_uid;
 		config.worker_gid = m->config.worker_gid;
 		m->config = config;

@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -245,7 +246,7 @@ void dirty_monitor(struct call *call)
 	m->interval_ns = (uint64_t)interval_ns;
 	m->left = (uint64_t)rounds;
 	m->due_ns = umem_now_ns();
-	strcpy(m->target, call->session->id);
+	snprintf(m->target, sizeof(m->target), "%s", call->session->id);
 	call->user = m;
 	call->cancelled = on_cancelled;
 	call->drained = on_drained;

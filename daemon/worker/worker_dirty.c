@@ -50,26 +50,25 @@ static int write_journal(struct worker *w, struct umem_note *note)
 	return r < 0 ? umem_note_set(note, r, 0, "noting what is watched: %s", strerror(-r)) : 0;
 }
 
-static int start(struct worker *w, const struct umem_json *parameters,
-	struct umem_watch_options *options, struct umem_note *note)
+/* What the worker before this one left; nothing, when it died before it had armed. */
+static int read_left(struct worker *w, struct journal_left *left, struct umem_note *note)
 {
-	UMEM_CLEANUP(journal_left_deinit) struct journal_left left = { 0 };
-	int r = 0;
+	int r = journal_read(w->journal_fd, left);
 
-	if (umem_json_get_bool(parameters, "recover", false)) {
-		r = journal_read(w->journal_fd, &left);
-		/* It died before it had armed: then nothing was promised yet. */
-		if (r == 0)
-			options->left = &left.left;
-		else if (r != -ENODATA)
-			return umem_note_set(note, r, 0, "what a worker left: %s", strerror(-r));
-		r = 0;
-	}
-	r = umem_watch_new(w->target, options, &w->watch, note);
+	if (r == -ENODATA || r == 0)
+		return r;
+	return umem_note_set(note, r, 0, "what a worker left: %s", strerror(-r));
+}
+
+static int start(struct worker *w, const struct umem_watch_options *options,
+	struct umem_note *note)
+{
+	int r = umem_watch_new(w->target, options, &w->watch, note);
+
 	if (r != 0)
 		return r;
 	w->base = 0;
-	w->last = left.left.round;
+	w->last = options->left ? options->left->round : 0;
 	w->recovered = options->left != NULL;
 	return write_journal(w, note);
 }
@@ -91,6 +90,7 @@ static struct umem_json *json_armed(const struct umem_armed *armed)
 int worker_watch(struct worker *w, const struct umem_json *parameters, struct answer *answer)
 {
 	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges regions = { 0 };
+	UMEM_CLEANUP(journal_left_deinit) struct journal_left left = { 0 };
 	struct umem_watch_options options = {
 		.size = sizeof(options),
 		.pins = pins_policy(umem_json_get_text(parameters, "pins", "always")),
@@ -104,11 +104,15 @@ int worker_watch(struct worker *w, const struct umem_json *parameters, struct an
 		return umem_note_set(&answer->note, -EOPNOTSUPP, 0,
 			"sharers are not tracked by the daemon; umemctl --embedded does");
 	r = parse_regions(umem_json_get(parameters, "regions"), &regions, &answer->note);
-	if (r < 0)
+	if (r == 0 && umem_json_get_bool(parameters, "recover", false)) {
+		r = read_left(w, &left, &answer->note);
+		options.left = r == 0 ? &left.left : NULL;
+	}
+	if (r < 0 && r != -ENODATA)
 		return r;
 	options.regions = regions.v;
 	options.n_regions = regions.n;
-	r = start(w, parameters, &options, &answer->note);
+	r = start(w, &options, &answer->note);
 	if (r != 0) {
 		w->watch = umem_watch_free(w->watch);
 		return r;

@@ -44,7 +44,7 @@ int umem_client_connect(const char *path, struct umem_client **ret_client,
 		return umem_note_set(note, -errno, 0, "a socket: %s", strerror(errno));
 	if (strlen(path) >= sizeof(addr.sun_path))
 		return umem_note_set(note, -ENAMETOOLONG, 0, "%s: too long for a socket", path);
-	strcpy(addr.sun_path, path);
+	memcpy(addr.sun_path, path, strlen(path) + 1);
 	if (connect(sock, (const struct sockaddr *)&addr, sizeof(addr)) < 0) {
 		r = -errno;
 		return umem_note_set(note, r, 0, "umemd does not listen at %s: %s", path,

@@ -26,7 +26,7 @@ static int take_name(struct umem_client_answer *answer, char ret_target[UMEM_CLI
 	if (!name[0] || strlen(name) >= UMEM_CLIENT_TARGET)
 		r = umem_note_set(note, -EPROTO, 0, "umemd gave a target no name");
 	else
-		strcpy(ret_target, name);
+		memcpy(ret_target, name, strlen(name) + 1);
 	umem_client_answer_deinit(answer);
 	return r;
 }

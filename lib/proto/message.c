@@ -57,7 +57,7 @@ static bool split(const char *name, struct umem_call *call)
 	if (!dot || dot == name || !dot[1] || strlen(name) >= UMEM_METHOD_MAX)
 		return false;
 	memcpy(call->interface, name, (size_t)(dot - name));
-	strcpy(call->method, dot + 1);
+	memcpy(call->method, dot + 1, strlen(dot + 1) + 1);
 	return true;
 }
 

@@ -91,8 +91,9 @@ class Daemon:
         try:
             until(10, lambda: self.text().count("listening at") > before or
                   self.proc.poll() is not None, "umemd listens")
-            check(self.proc.poll() is None, "umemd ended:", self.text())
+            check(self.proc.poll() is None, "umemd ended")
         except Failed:
+            print(self.text()[-4000:])
             self.close()
             raise
 
@@ -112,9 +113,11 @@ class Daemon:
             self.proc.kill()
         self.proc.wait()
         self.log.close()
-        shutil.rmtree(self.dir)
+        shutil.rmtree(self.dir, ignore_errors=True)
 
     def text(self):
+        if not os.path.exists(self.dir):
+            return ""
         with open(self.dir + "/log", errors="replace") as file:
             return file.read()
 
