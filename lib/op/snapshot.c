@@ -99,6 +99,7 @@ static void member_deinit(struct umem_snapshot_member *m)
 	umem_pageset_deinit(&m->dirty);
 	umem_pageset_deinit(&m->gone);
 	umem_ranges_deinit(&m->unwatched);
+	umem_ranges_deinit(&m->huge);
 	umem_reasons_deinit(&m->why);
 	umem_description_deinit(&m->description);
 }

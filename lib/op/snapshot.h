@@ -32,6 +32,7 @@
  * @gone: scratch: pages that are mapped no longer, or by something else, or are a file's
  *	again; and that were not read since.
  * @unwatched: addresses that the watch does not cover.
+ * @huge: what was mapped by huge pages, and is to be again.
  * @why: where its part of the image is not complete.
  * @description: what it was at the moment.
  */
@@ -49,6 +50,7 @@ struct umem_snapshot_member {
 	struct umem_pageset dirty;
 	struct umem_pageset gone;
 	struct umem_ranges unwatched;
+	struct umem_ranges huge;
 	struct umem_reasons why;
 	struct umem_description description;
 };
@@ -190,6 +192,15 @@ int umem_snapshot_put_out(struct umem_snapshot_member *member,
 
 /** umem_snapshot_put_back - the same with a set of pages. */
 int umem_snapshot_put_back(struct umem_snapshot_member *member, struct umem_pageset *swapped);
+
+/**
+ * umem_snapshot_find_huge - note what of @member is mapped by huge pages, before anything
+ * splits them. Refreshes its regions. Return: 0, UMEM_GONE, -ENOMEM.
+ */
+int umem_snapshot_find_huge(struct umem_snapshot_member *member);
+
+/** umem_snapshot_restore_huge - make that huge again, and forget it. */
+void umem_snapshot_restore_huge(struct umem_snapshot_member *member);
 
 /** UMEM_SNAPSHOT_SWAPPED_BYTES - read in before it is put out again. */
 #define UMEM_SNAPSHOT_SWAPPED_BYTES (16ull << 20)

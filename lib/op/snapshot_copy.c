@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Copying for a snapshot, with residency left as it was found: what was swapped out
- * comes in when it is read, in portions, and each goes out again before the next.
+ * comes in when it is read, in portions, and each goes out again before the next; what was
+ * a huge page, and is split by writes meanwhile, is made one again.
  */
 #include "lib/op/snapshot.h"
 
 #include <errno.h>
 
+#include "lib/kern/pagemap.h"
+#include "lib/mem/thp.h"
 #include "lib/op/pageout.h"
 
 int umem_snapshot_put_out(struct umem_snapshot_member *m, const struct umem_ranges *ranges)
@@ -102,4 +105,41 @@ int umem_snapshot_copy(struct umem_snapshotter *s, struct umem_snapshot_member *
 	if (r == 0)
 		r = umem_copier_copy(&m->copier, &resident);
 	return r == 0 ? copy_swapped(m, swapped) : r;
+}
+
+int umem_snapshot_find_huge(struct umem_snapshot_member *m)
+{
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges appeared = { 0 };
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges vanished = { 0 };
+	struct umem_target *target = m->target;
+	int r = umem_target_refresh(target, &appeared, &vanished, NULL);
+
+	umem_ranges_clear(&m->huge);
+	for (size_t i = 0; i < target->space.n && r == 0; i++) {
+		const struct umem_region *g = &target->space.v[i];
+		struct umem_scan scan = {
+			.at = g->start,
+			.end = g->end,
+			.all = PAGE_IS_HUGE,
+			.wanted = PAGE_IS_HUGE,
+		};
+
+		while (g->kind == UMEM_KIND_ANON && scan.at < scan.end && r == 0) {
+			struct page_region vec[64];
+			size_t n;
+
+			r = umem_pagemap_scan(target->pagemap_fd, &scan, vec,
+				UMEM_ARRAY_LEN(vec), &n);
+			for (size_t k = 0; k < n && r == 0; k++)
+				r = umem_ranges_add(&m->huge, vec[k].start, vec[k].end);
+		}
+	}
+	return r == -ESRCH ? UMEM_GONE : r;
+}
+
+void umem_snapshot_restore_huge(struct umem_snapshot_member *m)
+{
+	if (m->huge.n)
+		umem_thp_restore(m->target, &m->huge);
+	umem_ranges_clear(&m->huge);
 }

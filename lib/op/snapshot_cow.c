@@ -123,6 +123,9 @@ static int begin(struct umem_snapshotter *s, struct cow *c, struct umem_note *no
 			.uffd = -1,
 			.which = s->whole ? NULL : &s->selected,
 		};
+		/* Before it is protected: a write to a huge page that is splits it. */
+		if (r == 0)
+			r = umem_snapshot_find_huge(m);
 		if (r == 0)
 			r = find_swapped(s, m, &c->swapped[c->n], note);
 		if (r == 0)
@@ -316,6 +319,8 @@ static int take(struct umem_snapshotter *s, struct umem_note *note)
 	/* On every way out: nobody stands, and nothing is protected. */
 	r = umem_snapshot_go(s, r, note);
 	cow_deinit(&c);
+	for umem_each_member(s, m)
+		umem_snapshot_restore_huge(m);
 	return r;
 }
 

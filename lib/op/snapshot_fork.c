@@ -23,9 +23,7 @@
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
 #include "lib/kern/inject_fork.h"
-#include "lib/kern/pagemap.h"
 #include "lib/kern/smaps.h"
-#include "lib/mem/thp.h"
 
 #define STOP_DEADLINE_NS 10000000000u
 
@@ -38,14 +36,12 @@
  * @v: a child of each live member.
  * @wiped: of each, what is wiped in its child.
  * @own: of each, what is read from the member itself.
- * @huge: of each, what was mapped by huge pages.
  * @n: how many.
  */
 struct forks {
 	struct umem_fork **v;
 	struct umem_ranges *wiped;
 	struct umem_ranges *own;
-	struct umem_ranges *huge;
 	size_t n;
 };
 
@@ -55,12 +51,10 @@ static void forks_deinit(struct forks *f)
 		umem_fork_free(f->v[i]);
 		umem_ranges_deinit(&f->wiped[i]);
 		umem_ranges_deinit(&f->own[i]);
-		umem_ranges_deinit(&f->huge[i]);
 	}
 	free(f->v);
 	free(f->wiped);
 	free(f->own);
-	free(f->huge);
 }
 
 /* Mappings that a child does not get the content of. */
@@ -75,35 +69,6 @@ static int find_wiped(const struct umem_target *target, struct umem_ranges *ret_
 	return r == -ENOENT || r == -ESRCH ? UMEM_GONE : r;
 }
 
-/* Huge pages: a write to one that a child has, too, splits it. */
-static int find_huge(struct umem_target *target, struct umem_ranges *ret_huge)
-{
-	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges appeared = { 0 };
-	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges vanished = { 0 };
-	int r = umem_target_refresh(target, &appeared, &vanished, NULL);
-
-	for (size_t i = 0; i < target->space.n && r == 0; i++) {
-		const struct umem_region *g = &target->space.v[i];
-		struct umem_scan scan = {
-			.at = g->start,
-			.end = g->end,
-			.all = PAGE_IS_HUGE,
-			.wanted = PAGE_IS_HUGE,
-		};
-
-		while (g->kind == UMEM_KIND_ANON && scan.at < scan.end && r == 0) {
-			struct page_region vec[64];
-			size_t n;
-
-			r = umem_pagemap_scan(target->pagemap_fd, &scan, vec,
-				UMEM_ARRAY_LEN(vec), &n);
-			for (size_t k = 0; k < n && r == 0; k++)
-				r = umem_ranges_add(ret_huge, vec[k].start, vec[k].end);
-		}
-	}
-	return r == -ESRCH ? UMEM_GONE : r;
-}
-
 static int begin(struct umem_snapshotter *s, struct forks *f, struct umem_note *note)
 {
 	int r = 0;
@@ -111,8 +76,7 @@ static int begin(struct umem_snapshotter *s, struct forks *f, struct umem_note *
 	f->v = calloc(s->n, sizeof(struct umem_fork *));
 	f->wiped = calloc(s->n, sizeof(*f->wiped));
 	f->own = calloc(s->n, sizeof(*f->own));
-	f->huge = calloc(s->n, sizeof(*f->huge));
-	if (!f->v || !f->wiped || !f->own || !f->huge)
+	if (!f->v || !f->wiped || !f->own)
 		return -ENOMEM;
 	for umem_each_member(s, m) {
 		m->frozen = f->n;
@@ -122,7 +86,7 @@ static int begin(struct umem_snapshotter *s, struct forks *f, struct umem_note *
 			f->n++;
 			r = find_wiped(m->target, &f->wiped[m->frozen]);
 			if (r == 0)
-				r = find_huge(m->target, &f->huge[m->frozen]);
+				r = umem_snapshot_find_huge(m);
 		}
 		r = umem_snapshot_result(s, m, r);
 	}
@@ -322,8 +286,7 @@ static int take(struct umem_snapshotter *s, struct umem_note *note)
 	for (size_t i = 0; i < f.n; i++)
 		f.v[i] = umem_fork_free(f.v[i]);
 	for umem_each_member(s, m)
-		if (m->frozen < f.n && f.huge[m->frozen].n)
-			umem_thp_restore(m->target, &f.huge[m->frozen]);
+		umem_snapshot_restore_huge(m);
 	forks_deinit(&f);
 	return r;
 }
