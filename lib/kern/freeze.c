@@ -199,6 +199,10 @@ static int attempt(struct umem_freeze *f, size_t n_threads, uint64_t stuck_ns,
 	}
 	umem_freeze_end(f);
 	umem_freeze_table_free(f);
+	if (f->result == UMEM_AGAIN && !f->killed)
+		return umem_note_set(note, -EIO, 0,
+			"the helper that was to stop process %d died (wait status %x)",
+			f->targets[0].who.pid, (unsigned)f->tracer_status);
 	if (f->result < 0)
 		return umem_note_set(note, f->result, 0, "%s", f->note.text[0] ? f->note.text :
 			strerror(-f->result));

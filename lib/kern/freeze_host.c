@@ -18,6 +18,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
+#include "lib/kern/inject_stop.h"
 
 /* How long the tracer may take to answer, with all its targets stopped. */
 #define ANSWER_NS 10000000000u
@@ -50,12 +51,15 @@ static void *host(void *arg)
 {
 	struct umem_freeze *f = arg;
 	uint32_t none = UMEM_FREEZE_ANSWER_NONE;
-	int pid = clone(tracer, f->stack + UMEM_FREEZE_STACK_BYTES,
-		CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_PIDFD, f, &f->tracer_fd);
+	int pid;
 
+	/* It is inherited: a process that was just born waits longest for a processor. */
+	umem_inject_be_first();
+	pid = clone(tracer, f->stack + UMEM_FREEZE_STACK_BYTES,
+		CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_PIDFD, f, &f->tracer_fd);
 	if (pid < 0)
 		f->result = -errno;
-	while (pid > 0 && waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
+	while (pid > 0 && waitpid(pid, &f->tracer_status, __WALL) < 0 && errno == EINTR)
 		;
 	atomic_store(&f->ended, true);
 	if (atomic_compare_exchange_strong(&f->answer, &none, UMEM_FREEZE_ANSWER_DEAD))
@@ -70,6 +74,8 @@ int umem_freeze_start(struct umem_freeze *f)
 
 	f->owner_pid = getpid();
 	f->result = UMEM_AGAIN;
+	f->killed = false;
+	f->tracer_status = 0;
 	f->tracer_fd = -1;
 	umem_note_clear(&f->note);
 	atomic_store(&f->ended, false);
@@ -100,14 +106,13 @@ static bool is_stuck(struct umem_freeze *f, uint64_t stuck_ns)
 
 bool umem_freeze_await(struct umem_freeze *f, uint64_t until_ns, uint64_t stuck_ns)
 {
-	bool killed = false;
 	uint32_t answer;
 
 	while ((answer = atomic_load(&f->answer)) == UMEM_FREEZE_ANSWER_NONE) {
 		/* In vain before it was started: the descriptor comes with it. */
-		if (!killed && (umem_now_ns() > until_ns || is_stuck(f, stuck_ns)))
-			killed = syscall(SYS_pidfd_send_signal, f->tracer_fd, SIGKILL, NULL, 0) ==
-				0;
+		if (!f->killed && (umem_now_ns() > until_ns || is_stuck(f, stuck_ns)))
+			f->killed = syscall(SYS_pidfd_send_signal, f->tracer_fd, SIGKILL, NULL,
+				0) == 0;
 		wait_word(&f->answer, UMEM_FREEZE_ANSWER_NONE, TICK_NS);
 	}
 	return answer == UMEM_FREEZE_ANSWER_DONE;

@@ -108,6 +108,8 @@ struct umem_freeze_target {
  * @host: the thread that waits for the tracer's end.
  * @ended: the tracer has ended.
  * @tracer_fd: pidfd of the tracer, or -1.
+ * @tracer_status: its wait status when it has ended.
+ * @killed: we have killed it.
  * @owner_pid: the caller's process.
  * @stack: of the tracer.
  * @holds: threads are held.
@@ -136,6 +138,8 @@ struct umem_freeze {
 	pthread_t host;
 	_Atomic bool ended;
 	int tracer_fd;
+	int tracer_status;
+	bool killed;
 	int owner_pid;
 	char *stack;
 	bool holds;

@@ -49,7 +49,7 @@ static void set_up(void)
 	struct sigaction action = { .sa_handler = on_signal };
 	sigset_t set;
 
-	setsid();
+	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigaction(SIGALRM, &action, NULL);
 	sigaction(SIGCHLD, &action, NULL);

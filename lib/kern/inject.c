@@ -26,7 +26,7 @@
  *      reaps, copies results <--- exit                         user code
  *
  * The helper is a process of its own, because a tracer's death lets its target
- * run with whatever registers it has just then. It leads a session, blocks
+ * run with whatever registers it has just then. It leads a group, blocks
  * signals and outlives the caller: SIGKILL to the caller in mid-stop hurts
  * nobody. It shares the caller's descriptor table, so that a fetched
  * descriptor is the caller's at once, and a dead caller's is closed with the

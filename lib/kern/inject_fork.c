@@ -9,7 +9,7 @@
  *
  *      caller               helper (a process)                  target
  *      choose a thread
- *      raw clone ---------> lead a session, close what is not ours
+ *      raw clone ---------> lead a group, close what is not ours
  *      freeze all others                                        stand
  *      "hold" ------------> stop and borrow the thread -------> stands
  *      freeze what appeared
@@ -236,11 +236,12 @@ static int prepare(struct umem_fork *f, struct umem_note *note)
 
 int umem_fork_new(int pid, int pidfd, struct umem_fork **ret_fork, struct umem_note *note)
 {
-	UMEM_CLEANUP(umem_fork_freep) struct umem_fork *f = calloc(1, sizeof(*f));
+	UMEM_CLEANUP(umem_fork_freep) struct umem_fork *f = NULL;
 	int r;
 
 	if (pid <= 0 || pid == getpid())
 		return umem_note_set(note, -EINVAL, 0, "process %d cannot be forked", pid);
+	f = calloc(1, sizeof(*f));
 	if (!f)
 		return umem_note_set(note, -ENOMEM, 0, "no memory to fork process %d", pid);
 	f->pid = pid;

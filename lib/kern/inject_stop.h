@@ -79,6 +79,13 @@ static inline int umem_inject_event(int status)
 }
 
 /**
+ * umem_inject_be_first - let the calling thread, and what it clones, run before
+ * others, if we may: on a busy machine a thread that is held stands for as long as
+ * its holder waits for a processor. The holder sleeps or is quick.
+ */
+void umem_inject_be_first(void);
+
+/**
  * umem_inject_set_up - make a helper a process of its own, so that what ends our
  * group or program does not end it in mid-stop.
  */

@@ -70,7 +70,7 @@ static inline int fork_any(pid_t pid, uint64_t deadline_ns, struct forking *f,
 static inline void fork_ok(pid_t pid, const struct board *board, struct forking *f)
 {
 	struct umem_note note = { 0 };
-	int r = fork_any(pid, 5 * SECOND, f, &note);
+	int r = fork_any(pid, 20 * SECOND, f, &note);
 
 	if (r != 0)
 		T_FAIL("fork: %d %s; target in state %c: %s", r, note.text, t_proc_state(pid),

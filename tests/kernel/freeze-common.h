@@ -29,7 +29,7 @@ static inline uint64_t freeze_ok(struct umem_freeze *freeze, pid_t pid, const st
 {
 	struct umem_note note = { 0 };
 	uint64_t stop_ns = 0;
-	int r = freeze_any(freeze, pid, 5 * SECOND, &stop_ns, &note);
+	int r = freeze_any(freeze, pid, 20 * SECOND, &stop_ns, &note);
 
 	if (r != 0)
 		T_FAIL("freeze: %d %s; target in state %c: %s", r, note.text, t_proc_state(pid),
