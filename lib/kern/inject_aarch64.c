@@ -115,9 +115,13 @@ void umem_inject_regs_set_ip(struct umem_inject_regs *regs, uint64_t ip)
 	regs_of(regs)->pc = ip;
 }
 
-void umem_inject_regs_set_sp(struct umem_inject_regs *regs, uint64_t sp)
+void umem_inject_regs_bare(struct umem_inject_regs *regs)
 {
-	regs_of(regs)->sp = sp;
+	struct user_pt_regs *r = regs_of(regs);
+
+	for (int i = 9; i < 31; i++)
+		r->regs[i] = 0;
+	r->sp = 0;
 }
 
 long umem_inject_regs_result(const struct umem_inject_regs *regs)

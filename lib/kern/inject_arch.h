@@ -51,8 +51,11 @@ uint64_t umem_inject_regs_ip(const struct umem_inject_regs *regs);
 /** umem_inject_regs_set_ip - go on elsewhere. */
 void umem_inject_regs_set_ip(struct umem_inject_regs *regs, uint64_t ip);
 
-/** umem_inject_regs_set_sp - have another stack. */
-void umem_inject_regs_set_sp(struct umem_inject_regs *regs, uint64_t sp);
+/**
+ * umem_inject_regs_bare - take the stack and all pointers from registers of
+ * umem_inject_regs_call(): whoever ran on with them would not get far.
+ */
+void umem_inject_regs_bare(struct umem_inject_regs *regs);
 
 /** umem_inject_regs_result - what the call returned that a thread just left. */
 long umem_inject_regs_result(const struct umem_inject_regs *regs);

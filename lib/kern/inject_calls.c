@@ -125,8 +125,8 @@ int umem_inject_call(struct umem_inject_stop *s, long nr, const uint64_t args[6]
 
 	if (!itself) {
 		umem_inject_regs_call(&s->saved, s->job->insn, nr, args, &regs);
-		if (s->no_stack)
-			umem_inject_regs_set_sp(&regs, 0);
+		if (s->bare)
+			umem_inject_regs_bare(&regs);
 		r = umem_inject_regs_write(s->tid, &regs);
 	}
 	s->dirty = true;

@@ -305,6 +305,17 @@ static int search_line(struct umem_cursor line, bool want_vdso, int mem_fd, uint
 	return search(mem_fd, start, end, ret_addr);
 }
 
+int umem_inject_find_insn_again(int pid, int tid, int mem_fd, uint64_t *ret_addr)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/maps", pid, tid);
+	UMEM_FD int maps_fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	return maps_fd < 0 ? -errno :
+		find_by_query(maps_fd, mem_fd, vdso_hint(pid, tid), ret_addr);
+}
+
 int umem_inject_find_insn(int pid, int tid, int mem_fd, uint64_t *ret_addr)
 {
 	UMEM_FREE char *text = NULL;

@@ -32,8 +32,8 @@
  * The child is traced from birth (PTRACE_O_TRACECLONE), so it never runs an
  * instruction, and is killed by the kernel when the helper dies
  * (PTRACE_O_EXITKILL). Between its birth and that option, some microseconds, a
- * SIGKILL of the helper would let it run: it has no stack and all signals blocked,
- * so it dies of SIGSEGV at the next access to it, some instructions on.
+ * SIGKILL of the helper would let it run: it has no stack, no pointers and all signals
+ * blocked, so it dies of SIGSEGV at the next access to memory, some instructions on.
  *
  * What others could notice of a child, and what is done about it:
  * - SIGCHLD, wait(2): exit signal 0. Such a child is looked at only by waits that

@@ -167,7 +167,7 @@ static int make(struct keeper *k, uint64_t until_ns)
 	if (job->clone_error)
 		return -job->clone_error;
 	k->parent.until_ns = until_ns;
-	k->parent.no_stack = true;
+	k->parent.bare = true;
 	r = umem_inject_call(&k->parent, SYS_clone, args, &job->child_ns_pid);
 	job->report.clone_ns = umem_now_ns() - begin_ns;
 	/* Whatever else happened: what was born is ours to end. */
@@ -255,10 +255,11 @@ static bool is_remembered(const struct keeper *k)
 }
 
 /* One call of wait4(2) in one thread of the target. */
-static int forget_by(struct umem_fork_job *job, const struct umem_inject_thread *thread)
+static int forget_by(struct umem_inject_job *inject, long child_ns_pid,
+	const struct umem_inject_thread *thread)
 {
-	const uint64_t args[6] = { (uint64_t)job->child_ns_pid, 0, WNOHANG | __WALL, 0 };
-	struct umem_inject_stop s = { .job = &job->inject };
+	const uint64_t args[6] = { (uint64_t)child_ns_pid, 0, WNOHANG | __WALL, 0 };
+	struct umem_inject_stop s = { .job = inject };
 	long value = -1;
 	int r = umem_inject_hold(&s, thread);
 
@@ -271,20 +272,34 @@ static int forget_by(struct umem_fork_job *job, const struct umem_inject_thread 
 	if (r != UMEM_GONE)
 		umem_inject_give_back(&s);
 	/* ECHILD: another wait of the target was quicker. */
-	return r == 0 && (value == job->child_ns_pid || value == -ECHILD) ? 0 : UMEM_AGAIN;
+	return r == 0 && (value == child_ns_pid || value == -ECHILD) ? 0 : UMEM_AGAIN;
 }
 
-/* The same in whichever thread can be used. */
-static int forget_by_any(struct umem_fork_job *job)
+/* The target may have executed another program: a way into the kernel from there. */
+static void find_way(struct umem_inject_job *inject)
 {
+	char path[40], byte;
+
+	if (pread(inject->mem_fd, &byte, 1, (off_t)inject->insn) != 0)
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/mem", inject->pid);
+	inject->mem_fd = open(path, O_RDONLY | O_CLOEXEC);
+	umem_inject_find_insn_again(inject->pid, inject->pid, inject->mem_fd, &inject->insn);
+}
+
+/* The same in whichever thread can be used. The shared job is left alone. */
+static int forget_by_any(const struct umem_fork_job *job)
+{
+	struct umem_inject_job inject = job->inject;
 	struct umem_inject_census census;
-	int r = umem_inject_census(job->inject.pid, &census);
+	int r = umem_inject_census(inject.pid, &census);
 
 	if (r == UMEM_GONE)
 		return 0;
-	job->inject.deadline_ns = umem_now_ns() + FORGET_STOP_NS;
+	find_way(&inject);
+	inject.deadline_ns = umem_now_ns() + FORGET_STOP_NS;
 	for (size_t i = 0; r == 0 && i < census.n; i++) {
-		if (forget_by(job, &census.v[i]) == 0)
+		if (forget_by(&inject, job->child_ns_pid, &census.v[i]) == 0)
 			return 0;
 	}
 	return UMEM_AGAIN;
@@ -294,7 +309,7 @@ static int forget_by_any(struct umem_fork_job *job)
  * Make the target forget its dead child. In a process of its own, whose end lets go
  * of threads that were asked to stop and did not. Return: 0, UMEM_AGAIN.
  */
-static int forget(struct umem_fork_job *job)
+static int forget(const struct umem_fork_job *job)
 {
 	int status = 1, pid = (int)syscall(SYS_clone, 0, 0, 0, 0, 0);
 
@@ -306,7 +321,6 @@ static int forget(struct umem_fork_job *job)
 		;
 	return status == 0 ? 0 : UMEM_AGAIN;
 }
-
 
 static void end(struct keeper *k, uint64_t forget_ns)
 {

@@ -55,6 +55,12 @@ int umem_inject_census(int pid, struct umem_inject_census *ret_census);
  */
 int umem_inject_find_insn(int pid, int tid, int mem_fd, uint64_t *ret_addr);
 
+/**
+ * umem_inject_find_insn_again - the same, helper-safe: needs PROCMAP_QUERY (6.11) and
+ * a vdso where it was mapped. Return: 0, -ENOEXEC, UMEM_GONE, -errno.
+ */
+int umem_inject_find_insn_again(int pid, int tid, int mem_fd, uint64_t *ret_addr);
+
 /** umem_inject_status_word - number of "@key:" in a thread's status, or -1; helper-safe. */
 long umem_inject_status_word(int pid, int tid, const char *key);
 

@@ -31,7 +31,7 @@ struct umem_inject_dispatch {
  * @until_ns: when calls are broken off.
  * @interrupted: that has happened.
  * @options: of ptrace, beside those that every stop has; set before borrowing.
- * @no_stack: calls are made with no stack, see inject_fork_helper.c.
+ * @bare: calls are made with no stack and no pointers, see inject_fork_helper.c.
  * @born: id of what a call made that was traced from birth (PTRACE_O_TRACECLONE).
  * @has_regs, @masked: registers are saved, signals are blocked.
  * @dirty: the registers are borrowed.
@@ -47,7 +47,7 @@ struct umem_inject_stop {
 	uint64_t until_ns;
 	bool interrupted;
 	long options;
-	bool no_stack;
+	bool bare;
 	int born;
 	bool has_regs;
 	bool masked;

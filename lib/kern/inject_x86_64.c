@@ -85,9 +85,12 @@ void umem_inject_regs_set_ip(struct umem_inject_regs *regs, uint64_t ip)
 	regs_of(regs)->rip = ip;
 }
 
-void umem_inject_regs_set_sp(struct umem_inject_regs *regs, uint64_t sp)
+void umem_inject_regs_bare(struct umem_inject_regs *regs)
 {
-	regs_of(regs)->rsp = sp;
+	struct user_regs_struct *r = regs_of(regs);
+
+	/* The code behind a call may take its stack from rbp. */
+	r->rsp = r->rbp = r->rbx = r->r12 = r->r13 = r->r14 = r->r15 = 0;
 }
 
 long umem_inject_regs_result(const struct umem_inject_regs *regs)

@@ -523,8 +523,74 @@ static void joining(void)
 	board_free(board);
 }
 
-int main(void)
+static char *board_text;
+
+/* Executes another program, this one, with the board's descriptor in its arguments. */
+static void executes(struct board *board)
 {
+	char *argv[] = { (char *)(uintptr_t)"fork-unnoticed", board_text, NULL };
+
+	board->ready = true;
+	while (!board->stop)
+		usleep(200);
+	execv("/proc/self/exe", argv);
+	broken(board, "exec: %s", strerror(errno));
+}
+
+/* What is executed: it counts SIGCHLD, and has no child that it knows of. */
+static int executed(int fd)
+{
+	struct board *board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	struct sigaction action = { .sa_handler = on_child };
+
+	if (board == MAP_FAILED)
+		return 1;
+	the_board = board;
+	sigaction(SIGCHLD, &action, NULL);
+	for (;;) {
+		if (wait(NULL) != -1 || errno != ECHILD)
+			broken(board, "wait: %s", strerror(errno));
+		board->laps++;
+	}
+}
+
+/*
+ * The kernel does not trust an exit signal over an exec: the new program gets one
+ * SIGCHLD. The child is taken away all the same.
+ */
+static void execution(void)
+{
+	int fd = memfd_create("board", 0);
+	struct board *board;
+	struct forking f;
+	char text[16];
+	pid_t pid;
+
+	T_SYS(fd);
+	T_SYS(ftruncate(fd, sizeof(*board)));
+	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	T_CHECK(board != MAP_FAILED);
+	snprintf(text, sizeof(text), "%d", fd);
+	board_text = text;
+	pid = start(board, executes);
+	fork_ok(pid, board, &f);
+	forked_go(&f);
+	board->stop = true;
+	T_UNTIL(5, board->laps > 10 || board->error[0]);
+	forked_end(&f);
+	T_CHECK(board->error[0] == '\0', "%s", board->error);
+	T_UNTIL(5, count_children(pid) == 0);
+	printf("executed meanwhile: %lu SIGCHLD\n", board->signals);
+	T_CHECK(board->signals <= 1);
+	t_end(pid);
+	munmap(board, sizeof(*board));
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2)
+		return executed(atoi(argv[1]));
 	with("waits for nobody", waits_for_nobody);
 	with("waits for one", waits_for_one);
 	with("ignores children", ignores);
@@ -540,5 +606,6 @@ int main(void)
 	locks();
 	group_signals();
 	joining();
+	execution();
 	return 0;
 }

@@ -105,7 +105,8 @@ static void many(void **state)
 		n = 0;
 		assert_int_equal(77, umem_freeze_threads(freeze, 0, stop_at_two, &n));
 		assert_int_equal(-EINVAL, umem_freeze_threads(freeze, 1, stop_at_two, &n));
-		assert_int_equal(-EINVAL, umem_freeze_stop(freeze, &who, 1, 1000000000u, NULL, NULL));
+		assert_int_equal(-EINVAL,
+			umem_freeze_stop(freeze, &who, 1, 1000000000u, NULL, NULL));
 		assert_int_equal(0, umem_freeze_go(freeze, &held_ns));
 		assert_true(held_ns >= stop_ns);
 		assert_int_equal(0, umem_freeze_go(freeze, &held_ns));
@@ -166,7 +167,8 @@ static void forks(void **state)
 		assert_null(umem_fork_thread(fork_of));
 		assert_int_equal(0, umem_fork_go(fork_of));
 		if (i > 0)
-			assert_int_equal(0, umem_fork_stop(&fork_of, 1, freeze, 10000000000u, &note));
+			assert_int_equal(0,
+				umem_fork_stop(&fork_of, 1, freeze, 10000000000u, &note));
 		if (i > 1) {
 			assert_int_equal(0, umem_fork_go(fork_of));
 			assert_int_equal(0, umem_freeze_go(freeze, NULL));
