@@ -113,6 +113,7 @@ static void deinit_process(struct umem_cow_process *p)
 	umem_reasons_deinit(&p->stop);
 	umem_cow_map_deinit(&p->image);
 	umem_cow_map_deinit(&p->now);
+	umem_cow_peeks_deinit(&p->peeks);
 }
 
 static int init_process(struct umem_cow_process *p, const struct umem_cow_member *member,

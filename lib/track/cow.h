@@ -181,7 +181,8 @@ int umem_cow_populated(const struct umem_cow *cow, size_t member, struct umem_pa
  * target; repeat it at once.
  * Return: 0: a piece, or with 0 pages: all is done; UMEM_AGAIN: nothing at this very
  * moment; UMEM_GONE: a process exited or executed another program: what is
- * left of it is lost (go on: the others are not); -errno.
+ * left of it is lost (go on: the others are not); -EAGAIN: the mappings have been
+ * changed without a pause for 20 s; -errno.
  */
 int umem_cow_next(struct umem_cow *cow, struct umem_cow_piece *ret_piece,
 	struct umem_note *note);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Registering and protecting, before the moment and within it.
+ * Protecting, before the moment and within it.
  *
  * Theory of operation
  *
@@ -24,11 +24,6 @@
  * come behind a protection that was put on anew. It is left alone (unsteady)
  * until all threads are stopped, and then looked at.
  *
- * Mappings change between the reading of their list and their registration, and
- * one that was registered with a hole in it would be taken for watched when the
- * hole is filled. So the list is read again behind the registration, and each
- * mapping of it is asked whether it is registered; from then on its end is told.
- *
  * All calls hold the lock that the target needs to map and unmap: while it runs
  * they are made in steps, with pauses. An event that is not read yet makes them
  * fail with EAGAIN; the serving thread reads it.
@@ -40,10 +35,7 @@
 #include <time.h>
 
 #include "lib/base/clock.h"
-#include "lib/base/fault.h"
 #include "lib/mem/scan.h"
-#include "lib/mem/trackable.h"
-#include "lib/track/exact.h"
 
 /* How much is protected, or looked at, in one call while the target runs. */
 #define STEP_BYTES (4ull << 20)
@@ -60,15 +52,12 @@
 /* A gap that is protected along with what is on its sides: a call costs more. */
 #define GAP_BYTES (16 * UMEM_PAGE_BYTES)
 
-/* A unit that is larger than this cannot be staged. */
-#define MAX_UNIT_BYTES (UMEM_COW_CHUNK_PAGES * UMEM_PAGE_BYTES)
-
 static void pause_ns(long ns)
 {
 	nanosleep(&(struct timespec){ .tv_nsec = ns }, NULL);
 }
 
-static int gone(struct umem_cow_process *process)
+int umem_cow_gone(struct umem_cow_process *process)
 {
 	atomic_store(&process->gone, true);
 	return UMEM_GONE;
@@ -93,7 +82,7 @@ int umem_cow_protect(struct umem_cow *cow, struct umem_cow_process *process, uin
 		pause_ns(PAUSE_NS);
 	}
 	cow->n_protected += (end - start) >> UMEM_PAGE_SHIFT;
-	return r == -ESRCH ? gone(process) : r;
+	return r == -ESRCH ? umem_cow_gone(process) : r;
 }
 
 /* The next ranges of a look at pages that are there. Return: 0, UMEM_GONE, -errno. */
@@ -113,7 +102,7 @@ static int look(struct umem_cow *cow, struct umem_cow_process *process, struct u
 			break;
 		cow->guard_bit = 0;
 	} while (true);
-	return r == -ESRCH ? gone(process) : r;
+	return r == -ESRCH ? umem_cow_gone(process) : r;
 }
 
 /* Is there something at @run that an image has to hold? Marks only lie where we put them. */
@@ -157,7 +146,7 @@ static int look_again(struct umem_cow *cow, struct umem_cow_process *process, ui
 	if (r == 0)
 		r = umem_pageset_walk(&swapped, &it);
 	if (r < 0)
-		return r == -ESRCH ? gone(process) : r;
+		return r == -ESRCH ? umem_cow_gone(process) : r;
 	while (r == 0 && umem_pageset_next(&it, &run))
 		r = umem_cow_mark(process, run.start, run.end, UMEM_COW_WANTED);
 	umem_pageset_walk_end(&it);
@@ -257,213 +246,6 @@ int umem_cow_catch_up(struct umem_cow *cow, struct umem_cow_process *process, ui
 		}
 	}
 	return r == 0 && run.end ? umem_cow_protect(cow, process, run.start, run.end) : r;
-}
-
-int umem_cow_forget(struct umem_cow_process *process, uint64_t start, uint64_t end)
-{
-	int r = umem_cow_mark(process, start, end, UMEM_COW_EMPTY);
-
-	if (r == 0)
-		r = umem_cow_map_cut(&process->image, start, end, NULL);
-	if (r == 0)
-		r = umem_ranges_sub(&process->registered, start, end);
-	if (r == 0)
-		r = umem_ranges_sub(&process->watched, start, end);
-	if (r == 0)
-		r = umem_ranges_sub(&process->guarded, start, end);
-	if (r == 0)
-		r = umem_ranges_sub(&process->unsteady, start, end);
-	if (r == 0)
-		r = umem_ranges_sub(&process->shared, start, end);
-	return r;
-}
-
-/* Why the pages of @region cannot be held one by one; static text, or NULL. */
-static const char *refuse(const struct umem_cow_process *process,
-	const struct umem_region *region, const struct umem_smap *smap)
-{
-	const char *why = umem_region_untrackable(region, smap);
-
-	if (why)
-		return why;
-	if (region->kind == UMEM_KIND_FILE_PRIVATE || region->kind == UMEM_KIND_FILE_SHARED)
-		return "a mapping of a file: the kernel holds no write to it up";
-	if (region->page_size_bytes > MAX_UNIT_BYTES)
-		return "its huge pages are too large to be copied while a writer waits";
-	if (smap ? smap->flags & UMEM_SMAP_MERGEABLE :
-		   process->merging && region->kind == UMEM_KIND_ANON)
-		return "its pages may be merged (KSM), which lifts their protection";
-	return NULL;
-}
-
-static const char *explain(int error)
-{
-	if (error == -EBUSY)
-		return "another userfaultfd watches it";
-	if (error == -ENOMEM)
-		return "the process has too many mappings (vm.max_map_count)";
-	return "this kind of mapping cannot be write-protected";
-}
-
-static int add_stopped(struct umem_cow_process *process, const struct umem_range *piece,
-	const char *why)
-{
-	int r = umem_ranges_add(&process->stopped, piece->start, piece->end);
-
-	return r < 0 ? r : umem_reasons_add(&process->stop, piece->start, piece->end, "%s", why);
-}
-
-/* Begin to watch @piece of @region, which is registered. */
-static int watch(struct umem_cow *cow, struct umem_cow_process *process,
-	const struct umem_region *region, const struct umem_range *piece)
-{
-	/* Huge pages are copied and protected as a whole. */
-	uint64_t start = umem_align_down(piece->start, region->page_size_bytes);
-	uint64_t end = umem_align_up(piece->end, region->page_size_bytes);
-	struct umem_cow_part *part;
-	int r;
-
-	if (umem_kind_shared(region->kind)) {
-		r = umem_cow_object_part(cow, process, region, &part);
-		if (r == 0)
-			r = umem_ranges_add(&process->shared, start, end);
-		return r < 0 ? r : umem_cow_object_show(cow, process, part, start, end,
-			(start - region->start + region->offset) >> UMEM_PAGE_SHIFT);
-	}
-	r = umem_cow_part_new(cow, (end - start) >> UMEM_PAGE_SHIFT,
-		region->page_size_bytes >> UMEM_PAGE_SHIFT, &part);
-
-	if (r == 0)
-		r = umem_ranges_add(&process->watched, start, end);
-	if (r == 0)
-		r = umem_cow_part_show(part, process, start, end, 0);
-	if (r < 0)
-		return r;
-	return cow->stopped ? umem_cow_catch_up(cow, process, start, end) :
-			      umem_cow_guard(cow, process, start, end);
-}
-
-/* Register @region, of which @wanted is not watched yet, or leave it to the caller. */
-static int register_region(struct umem_cow *cow, struct umem_cow_process *process,
-	const struct umem_region *region, const struct umem_smap *smap,
-	const struct umem_ranges *wanted)
-{
-	const char *why = refuse(process, region, smap);
-	struct umem_cow_part *part;
-	int r = 0;
-
-	if (!why && umem_kind_shared(region->kind)) {
-		r = umem_cow_object_part(cow, process, region, &part);
-		if (r == -ENOMEM || r == -EMFILE)
-			return r;
-		/* Replaced since the list was read. */
-		if (r == -ESTALE && !cow->stopped)
-			return 0;
-		if (r < 0)
-			why = "its object may not be opened";
-	}
-	if (!why) {
-		r = umem_register_exactly(process->target, process->uffd, region->start,
-			region->end);
-		/* Changed since the list was read. */
-		if (r == UMEM_AGAIN)
-			return 0;
-		/* A memory that is gone answers ENOMEM here, not ESRCH (Linux 6.18). */
-		if (r == -ESRCH || (r == -ENOMEM && umem_target_gone(process->target)))
-			return gone(process);
-		/* Gone since the list was read. */
-		if (r == -EINVAL && !cow->stopped)
-			return 0;
-		if (r < 0)
-			why = explain(r);
-	}
-	if (!why)
-		return umem_ranges_add(&process->registered, region->start, region->end);
-	for (size_t i = 0; i < wanted->n; i++) {
-		r = add_stopped(process, &wanted->v[i], why);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* Is the mapping at @addr registered? Nothing of it is protected by us yet. */
-static bool is_registered(struct umem_cow *cow, struct umem_cow_process *process,
-	const struct umem_region *region, uint64_t addr)
-{
-	uint64_t unit = region->page_size_bytes, start = umem_align_down(addr, unit);
-	uint64_t since_ns = umem_now_ns();
-	int r;
-
-	if (!umem_ranges_has(&process->registered, addr))
-		return false;
-	if (cow->stopped)
-		return true;
-	while ((r = umem_uffd_protect(process->uffd, start, start + unit, false)) == -EAGAIN &&
-		umem_now_ns() - since_ns < PATIENCE_NS)
-		pause_ns(PAUSE_NS);
-	return r == 0;
-}
-
-/* What of @region is to be in the image and is not looked after yet. */
-static int unwatched(const struct umem_cow_process *process, const struct umem_region *region,
-	struct umem_ranges *ret_wanted)
-{
-	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges a = { 0 };
-	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges b = { 0 };
-	struct umem_range whole = { region->start, region->end };
-	struct umem_ranges all = { .v = &whole, .n = 1 };
-	int r = process->which.n ? umem_ranges_intersect(&all, &process->which, &a) :
-				   umem_ranges_add(&a, whole.start, whole.end);
-
-	if (r == 0)
-		r = umem_ranges_subtract(&a, &process->watched, &b);
-	if (r == 0)
-		r = umem_ranges_subtract(&b, &process->shared, &a);
-	return r < 0 ? r : umem_ranges_subtract(&a, &process->stopped, ret_wanted);
-}
-
-int umem_cow_register(struct umem_cow *cow, struct umem_cow_process *process,
-	const struct umem_smaps *smaps)
-{
-	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges wanted = { 0 };
-	const struct umem_space *space = &process->target->space;
-
-	for (size_t i = 0; i < space->n; i++) {
-		const struct umem_region *region = &space->v[i];
-		const struct umem_smap *smap;
-		int r = unwatched(process, region, &wanted);
-
-		if (r < 0)
-			return r;
-		if (wanted.n == 0)
-			continue;
-		smap = smaps ? umem_smaps_find(smaps, region->start, region->end) : NULL;
-		if (smap && (smap->flags & UMEM_SMAP_MERGEABLE))
-			process->merging = true;
-		r = register_region(cow, process, region, smap, &wanted);
-		if (r != 0)
-			return r;
-	}
-	return 0;
-}
-
-int umem_cow_adopt(struct umem_cow *cow, struct umem_cow_process *process)
-{
-	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges wanted = { 0 };
-	const struct umem_space *space = &process->target->space;
-
-	for (size_t k = 0; k < space->n; k++) {
-		const struct umem_region *region = &space->v[k];
-		int r = unwatched(process, region, &wanted);
-
-		for (size_t i = 0; i < wanted.n && r == 0; i++)
-			if (is_registered(cow, process, region, wanted.v[i].start))
-				r = watch(cow, process, region, &wanted.v[i]);
-		if (r != 0)
-			return r;
-	}
-	return 0;
 }
 
 int umem_cow_protect_run(struct umem_cow *cow, const struct umem_cow_run *run)

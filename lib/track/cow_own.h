@@ -6,6 +6,7 @@
 #ifndef UMEM_TRACK_COW_OWN_H
 #define UMEM_TRACK_COW_OWN_H
 
+#include <dirent.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -14,95 +15,21 @@
 #include "lib/kern/smaps.h"
 #include "lib/kern/uffd.h"
 #include "lib/track/cow.h"
-#include "lib/track/cow_map.h"
 #include "lib/track/cow_notes.h"
+#include "lib/track/cow_part.h"
 #include "lib/track/cow_ring.h"
 
-/** UMEM_COW_BLOCK_BYTES - what one page table maps. */
-#define UMEM_COW_BLOCK_BYTES (2ull << 20)
-
-/** UMEM_COW_BLOCK_PAGES - the same in pages. */
-#define UMEM_COW_BLOCK_PAGES (UMEM_COW_BLOCK_BYTES >> UMEM_PAGE_SHIFT)
+struct umem_cow_peek_thread;
 
 /**
- * enum umem_cow_state - of a page.
- * @UMEM_COW_EMPTY: not of the image: it read as zeros, or is not asked for.
- * @UMEM_COW_WANTED: to be copied, by whoever is first.
- * @UMEM_COW_MOVED: to be copied, by the serving thread: it alone knows where it is.
- * @UMEM_COW_BUSY: the serving thread is copying it.
- * @UMEM_COW_DONE: copied; it may be written.
- * @UMEM_COW_LOST_UNMAPPED and on: lost, and why.
+ * struct umem_cow_peeks - files that show what its threads do; cow_peek.c's.
+ * @dir: of all threads.
+ * @v, @n: those that were looked at, in the order of the directory.
  */
-enum umem_cow_state {
-	UMEM_COW_EMPTY,
-	UMEM_COW_WANTED,
-	UMEM_COW_MOVED,
-	UMEM_COW_BUSY,
-	UMEM_COW_DONE,
-	UMEM_COW_LOST_UNMAPPED,
-	UMEM_COW_LOST_DISCARDED,
-	UMEM_COW_LOST_CHANGED,
-	UMEM_COW_LOST_UNREADABLE,
-	UMEM_COW_LOST_PUNCHED,
-	UMEM_COW_LOST_GONE,
-	UMEM_COW_N_STATES,
-};
-
-/** UMEM_COW_OPEN - flag of a state before the moment: its protection was lifted. */
-#define UMEM_COW_OPEN 0x80
-
-/**
- * struct umem_cow_seen - where a part was first seen: @n_pages from @page on, at @start of
- * @process. Whether they still are there a map tells.
- */
-struct umem_cow_seen {
-	struct umem_cow_process *process;
-	uint64_t start;
-	uint64_t page;
-	uint64_t n_pages;
-};
-
-/**
- * struct umem_cow_part - pages with one content.
- * @seen, @n_seen: where.
- * @n_pages: how many.
- * @unit_pages: how many are protected together: 1, or a huge page's.
- * @state: enum umem_cow_state of each. The owner's until the moment, then by
- *	compare and exchange only.
- * @open: of each block, is it listed as having open pages?
- * @blocks: page numbers, by whole blocks, in which something is or was populated.
- * @fd: of a shared object: open for reading, its pages are those of the file; else -1.
- * @device, @inode: of the file.
- * @data: its pages that held data at the last look, and @n_data_blocks how many
- *	blocks of 512 bytes it had then.
- */
-struct umem_cow_part {
-	struct umem_cow_seen *seen;
-	size_t n_seen;
-	uint64_t n_pages;
-	uint64_t unit_pages;
-	_Atomic uint8_t *state;
-	uint8_t *open;
-	struct umem_ranges blocks;
-	int fd;
-	uint64_t device;
-	uint64_t inode;
-	struct umem_ranges data;
-	uint64_t n_data_blocks;
-};
-
-/** struct umem_cow_run - @n_pages pages of @part from @page on. */
-struct umem_cow_run {
-	struct umem_cow_part *part;
-	uint64_t page;
-	uint64_t n_pages;
-};
-
-/** struct umem_cow_runs - @n of them; all zero is empty. */
-struct umem_cow_runs {
-	struct umem_cow_run *v;
+struct umem_cow_peeks {
+	DIR *dir;
+	struct umem_cow_peek_thread *v;
 	size_t n;
-	size_t room;
 };
 
 /**
@@ -120,6 +47,7 @@ struct umem_cow_runs {
  * @stopped: what the caller copies in the stop; @stop says why.
  * @image: what addresses showed at the moment.
  * @now: what they show; the serving thread's from the moment on.
+ * @peeks: the serving thread's.
  * @merging: its pages may be merged; new mappings are not trusted.
  * @huge: some of it is or was mapped by huge pages.
  * @gone: its memory exists no longer.
@@ -139,6 +67,7 @@ struct umem_cow_process {
 	struct umem_reasons stop;
 	struct umem_cow_map image;
 	struct umem_cow_map now;
+	struct umem_cow_peeks peeks;
 	bool merging;
 	_Atomic bool huge;
 	_Atomic bool gone;
@@ -174,6 +103,7 @@ enum umem_cow_order {
  * @chunk, @n_chunk: runs of it that are ours, and where their bytes are in @bytes.
  * @i_chunk: the next to give.
  * @given: what is being given; @i_seen, @given_pages: at which of its addresses.
+ * @stalled_ns: since when nothing came, or 0.
  * @n_done: pages.
  */
 struct umem_cow_sweep {
@@ -188,6 +118,7 @@ struct umem_cow_sweep {
 	struct umem_cow_staged given;
 	size_t i_seen;
 	uint64_t given_pages;
+	uint64_t stalled_ns;
 	uint64_t n_done;
 };
 
@@ -317,80 +248,7 @@ struct umem_cow {
 	uint64_t moment_ns;
 };
 
-/* cow_part.c: the model of pages, the owner's before the moment. */
-
-/** umem_cow_runs_add - append. Return: 0 or -ENOMEM. */
-int umem_cow_runs_add(struct umem_cow_runs *runs, const struct umem_cow_run *run);
-
-/** umem_cow_runs_deinit - free what the list owns and make it empty. */
-void umem_cow_runs_deinit(struct umem_cow_runs *runs);
-
-/**
- * umem_cow_part_new - a part of @n_pages empty pages, owned by @cow.
- * Return: 0 or -ENOMEM.
- */
-int umem_cow_part_new(struct umem_cow *cow, uint64_t n_pages, uint64_t unit_pages,
-	struct umem_cow_part **ret_part);
-
-/**
- * umem_cow_part_show - @process shows pages of @part, from @page on, at [@start, @end).
- * Return: 0 or -ENOMEM.
- */
-int umem_cow_part_show(struct umem_cow_part *part, struct umem_cow_process *process,
-	uint64_t start, uint64_t end, uint64_t page);
-
-/**
- * umem_cow_where - the address of a page at one of the places where it was seen.
- * @map: of the process of @seen.
- * @run: pages.
- *
- * Return: how many of @run, from its first on, are still there in a row; then *@ret_addr
- * is set.
- */
-uint64_t umem_cow_where(const struct umem_cow_map *map, const struct umem_cow_seen *seen,
-	const struct umem_cow_run *run, uint64_t *ret_addr);
-
-/** umem_cow_part_grow - have room for @n_pages pages. Before the moment. Return: 0 or -ENOMEM. */
-int umem_cow_part_grow(struct umem_cow_part *part, uint64_t n_pages);
-
-/** umem_cow_mark_pages - set states as umem_cow_mark(), by page number. Return: 0 or -ENOMEM. */
-int umem_cow_mark_pages(const struct umem_cow_run *run, enum umem_cow_state state);
-
-/** umem_cow_part_free - NULL is fine. Return: NULL. */
-struct umem_cow_part *umem_cow_part_free(struct umem_cow_part *part);
-
-/**
- * umem_cow_mark - set the state of what [@start, @end) shows; what is not of the image is
- * passed over. @state without UMEM_COW_OPEN. Return: 0 or -ENOMEM.
- */
-int umem_cow_mark(struct umem_cow_process *process, uint64_t start, uint64_t end,
-	enum umem_cow_state state);
-
-/**
- * umem_cow_mark_open - it is to be copied, and its protection was lifted: it goes to
- * @cow->opened. Return: 0 or -ENOMEM.
- */
-int umem_cow_mark_open(struct umem_cow *cow, struct umem_cow_process *process, uint64_t start,
-	uint64_t end);
-
-/** umem_cow_state_of - the state of one page. */
-static inline enum umem_cow_state umem_cow_state_of(const struct umem_cow_part *part, uint64_t page)
-{
-	return (enum umem_cow_state)atomic_load_explicit(&part->state[page],
-		memory_order_acquire);
-}
-
-/** umem_cow_take - move a page from one state to another. Return: was it in @from? */
-static inline bool umem_cow_take(struct umem_cow_part *part, uint64_t page,
-	enum umem_cow_state from, enum umem_cow_state to)
-{
-	uint8_t want = (uint8_t)from;
-
-	return atomic_compare_exchange_strong_explicit(&part->state[page], &want, (uint8_t)to,
-		memory_order_acq_rel, memory_order_acquire);
-}
-
-/* cow_guard.c: registering and protecting, by the owner. */
+/* cow_register.c: mappings, by the owner. */
 
 /** umem_cow_forget - [@start, @end) shows nothing of the image any more. Return: 0 or -ENOMEM. */
 int umem_cow_forget(struct umem_cow_process *process, uint64_t start, uint64_t end);
@@ -410,6 +268,11 @@ int umem_cow_register(struct umem_cow *cow, struct umem_cow_process *process,
  * mappings was read behind the registration. Return: 0, UMEM_GONE, -errno.
  */
 int umem_cow_adopt(struct umem_cow *cow, struct umem_cow_process *process);
+
+/* cow_guard.c: protecting, by the owner. */
+
+/** umem_cow_gone - its memory exists no longer. Return: UMEM_GONE. */
+int umem_cow_gone(struct umem_cow_process *process);
 
 /**
  * umem_cow_guard - protect what is populated in [@start, @end) of one mapping, with the blocks
@@ -526,9 +389,12 @@ int umem_cow_intact(struct umem_cow_process *process, uint64_t start, uint64_t e
 
 /**
  * umem_cow_peek - an event is pending: copy what is about to be discarded.
- * Return: was the event's maker seen?
+ * Return: how many threads wait for their event to be read, as far as is seen.
  */
-bool umem_cow_peek(struct umem_cow *cow, struct umem_cow_process *process);
+size_t umem_cow_peek(struct umem_cow *cow, struct umem_cow_process *process);
+
+/** umem_cow_peeks_deinit - close what it looks at. */
+void umem_cow_peeks_deinit(struct umem_cow_peeks *peeks);
 
 /* cow_place.c */
 

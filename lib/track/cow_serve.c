@@ -43,6 +43,9 @@
 /* What a writer who goes through memory in order gets lifted at once, at most. */
 #define MAX_AHEAD_PAGES 16
 
+/* Events that are read one behind the other before the moment. */
+#define MAX_EVENTS 64
+
 /* How long the owner waits for the thread to come to rest. */
 #define PATIENCE_NS 1000000000ull
 
@@ -276,26 +279,20 @@ static void serve_event(struct umem_cow *cow, struct umem_cow_process *process,
 		note_event(cow, process, msg);
 }
 
-/* One message of @process, of which poll(2) said that it is there. */
-static void serve_one(struct umem_cow *cow, struct umem_cow_process *process)
+/* Read and serve a message. Return: what it was, or -1: there is none. */
+static int serve_message(struct umem_cow *cow, struct umem_cow_process *process,
+	uint64_t since_ns)
 {
-	bool copying = atomic_load_explicit(&cow->order, memory_order_acquire) == UMEM_COW_COPY;
-	uint64_t since_ns = umem_now_ns();
 	struct uffd_msg msg;
-	int r;
+	int r = umem_uffd_read(process->uffd, &msg);
 
-	if (copying && umem_uffd_changing(process->uffd) == 1 && !cow->no_peek)
-		umem_cow_peek(cow, process);
-	r = umem_uffd_read(process->uffd, &msg);
-	if (r == -EAGAIN)
-		return;
-	if (r < 0) {
+	if (r < 0 && r != -EAGAIN)
 		umem_cow_fail(cow, r);
-		return;
-	}
+	if (r < 0)
+		return -1;
 	if (msg.event != UFFD_EVENT_PAGEFAULT) {
 		serve_event(cow, process, &msg);
-		return;
+		return msg.event;
 	}
 	if (cow->options.place == UMEM_COW_PLACE_AUTO)
 		umem_cow_place_fault(&cow->server.place, process->target->pid,
@@ -303,6 +300,32 @@ static void serve_one(struct umem_cow *cow, struct umem_cow_process *process)
 	if (serve_fault(cow, process, msg.arg.pagefault.address, since_ns) == -EAGAIN)
 		hold(cow, process, umem_align_down(msg.arg.pagefault.address, UMEM_PAGE_BYTES),
 			since_ns);
+	return msg.event;
+}
+
+/* Messages of @process, of which poll(2) said that they are there: one, or all events. */
+static void serve_some(struct umem_cow *cow, struct umem_cow_process *process)
+{
+	bool copying = atomic_load_explicit(&cow->order, memory_order_acquire) == UMEM_COW_COPY;
+	uint64_t since_ns = umem_now_ns();
+	size_t n_events = 1;
+
+	if (umem_uffd_changing(process->uffd) != 1) {
+		serve_message(cow, process, since_ns);
+		return;
+	}
+	/* Before the moment nothing is lost by a discard. */
+	if (copying && !cow->no_peek)
+		n_events = umem_max_u64(umem_cow_peek(cow, process), 1);
+	else if (!copying)
+		n_events = MAX_EVENTS;
+	while (n_events > 0) {
+		int what = serve_message(cow, process, since_ns);
+
+		if (what < 0)
+			break;
+		n_events -= what != UFFD_EVENT_PAGEFAULT;
+	}
 }
 
 /* Swept pages need their protection no longer. Return: was there something to do? */
@@ -397,7 +420,7 @@ static void step(struct umem_cow *cow)
 	atomic_fetch_add(&cow->section, 1);
 	for (size_t i = 0; i < cow->n && n > 0; i++)
 		if (s->polls[i].revents)
-			serve_one(cow, &cow->v[i]);
+			serve_some(cow, &cow->v[i]);
 	if (s->n_held)
 		try_held(cow);
 	if (n == 0 && s->n_held == 0 && has_work(cow) && !lift_swept(cow))

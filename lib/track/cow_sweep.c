@@ -32,6 +32,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/note.h"
@@ -39,6 +40,12 @@
 
 /* Looks at the section before the staged pages are looked at again. */
 #define MAX_LOOKS 200
+
+/* So long without a page, and it is given up. */
+#define STALLED_S 20
+
+/* Between two chunks while the mappings are being changed. */
+#define RETRY_NS 20000
 
 void umem_cow_sweep_deinit(struct umem_cow_sweep *sweep)
 {
@@ -121,8 +128,11 @@ static bool settled(struct umem_cow *cow, const struct umem_cow_process *process
 {
 	uint64_t section;
 
-	if (umem_uffd_changing(process->uffd) != 0)
+	if (umem_uffd_changing(process->uffd) != 0) {
+		/* Its makers need a processor to come to an end. */
+		nanosleep(&(struct timespec){ .tv_nsec = RETRY_NS }, NULL);
 		return false;
+	}
 	section = atomic_load(&cow->section);
 	for (int i = 0; (section & 1) && i < MAX_LOOKS; i++) {
 		if (atomic_load(&cow->section) != section)
@@ -308,8 +318,12 @@ static bool next_piece(struct umem_cow_sweep *sweep, struct umem_cow_piece *ret_
 			sweep->given_pages += n ? n : 1;
 			if (n == 0)
 				continue;
-			*ret_piece = (struct umem_cow_piece){ seen->process->index, addr, n,
-				bytes };
+			*ret_piece = (struct umem_cow_piece){
+				.member = seen->process->index,
+				.addr = addr,
+				.n_pages = n,
+				.bytes = bytes,
+			};
 			return true;
 		}
 	}
@@ -322,6 +336,7 @@ static void give(struct umem_cow_sweep *sweep, const struct umem_cow_staged *sta
 	sweep->given = *staged;
 	sweep->i_seen = 0;
 	sweep->given_pages = 0;
+	sweep->stalled_ns = 0;
 }
 
 /* Something that is copied already, staged pages first. Return: was there something? */
@@ -367,6 +382,16 @@ static int finish(struct umem_cow *cow)
 	return -ENODATA;
 }
 
+/* Nothing came for too long? */
+static bool is_stalled(struct umem_cow_sweep *sweep)
+{
+	uint64_t now_ns = umem_now_ns();
+
+	if (!sweep->stalled_ns)
+		sweep->stalled_ns = now_ns;
+	return now_ns - sweep->stalled_ns > STALLED_S * 1000000000ull;
+}
+
 int umem_cow_next(struct umem_cow *cow, struct umem_cow_piece *ret_piece,
 	struct umem_note *note)
 {
@@ -387,6 +412,11 @@ int umem_cow_next(struct umem_cow *cow, struct umem_cow_piece *ret_piece,
 			continue;
 		if (r == -ENODATA)
 			r = finish(cow);
+		if (r == UMEM_AGAIN && is_stalled(sweep))
+			return umem_note_set(note, -EAGAIN, 0,
+				"the mappings of pid %d have been changed without a pause for %d s "
+				"by more threads than there are processors; use method freeze",
+				cow->v[0].target->pid, STALLED_S);
 		if (r == -ENODATA) {
 			if (give_some(cow))
 				continue;

@@ -359,7 +359,7 @@ static void bench_moment(uint64_t len, bool hot, bool tables)
 			(unsigned long long)after);
 	else
 		printf("moment, %5llu MiB, 16 MiB hot: %.2f ms, %llu pages protected, "
-			"%llu copied\n",
+		       "%llu copied\n",
 			(unsigned long long)len >> 20, (double)b_median(moments, B_RUNS) / 1e6,
 			(unsigned long long)b_median(protected, B_RUNS),
 			(unsigned long long)b_median(copied, B_RUNS));

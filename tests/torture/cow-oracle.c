@@ -74,8 +74,7 @@ static void compare(const struct v_plan *plan)
 	for (uint64_t i = 0; i < (V_ARENA_END - V_ARENA_AT) / V_PAGE; i++)
 		T_CHECK(!mapped[i] ||
 				memcmp(image + i * V_PAGE, frozen + i * V_PAGE, V_PAGE) == 0,
-			"page at %#llx (slot %llu, page %llu) is not what it was; is %02x, "
-			"was %02x",
+			"page at %#llx (slot %llu, page %llu): is %02x, was %02x",
 			(unsigned long long)(V_ARENA_AT + i * V_PAGE),
 			(unsigned long long)(i * V_PAGE / V_SLOT_BYTES),
 			(unsigned long long)(i % (V_SLOT_BYTES / V_PAGE)), image[i * V_PAGE],
