@@ -92,13 +92,6 @@
 #define OPEN_MANY   4096
 #define MAX_SETTLES 4
 
-/* How much is unregistered in one step, and the pause behind it. */
-#define LIFT_BYTES    (4ull << 20)
-#define LIFT_PAUSE_NS 20000
-
-/* A mapping that is no larger is unregistered at once. */
-#define LIFT_WHOLE_BYTES (64ull << 20)
-
 static void deinit_process(struct umem_cow_process *p)
 {
 	umem_fd_close(p->uffd);
@@ -280,7 +273,7 @@ static int each_loose(struct umem_cow *cow,
 static int say(struct umem_cow *cow, int r, struct umem_note *note, const char *what)
 {
 	if (r == UMEM_GONE)
-		umem_note_set(note, -ESRCH, 0, "a process ended or executed another program");
+		umem_cow_say_gone(cow, note);
 	else if (r < 0)
 		umem_note_set(note, r, 0, "%s the memory of pid %d: %s", what,
 			cow->v[0].target->pid, strerror(-r));
@@ -447,54 +440,6 @@ int umem_cow_except(struct umem_cow *cow, size_t member, const struct umem_range
 	return 0;
 }
 
-void umem_cow_stats(const struct umem_cow *cow, struct umem_cow_stats *ret_stats)
-{
-	*ret_stats = cow->server.stats;
-	ret_stats->n_swept = cow->sweep.n_done;
-	ret_stats->n_protected = cow->n_protected;
-	ret_stats->n_hot = cow->n_hot;
-	ret_stats->moment_ns = cow->moment_ns;
-}
-
-/*
- * What is to be unregistered next of [@at, @end): a mapping as a whole, if it is not large,
- * since a part of it would divide it for as long as the rest takes, and a mremap(2) of the
- * target over both fails; of a large one a step.
- */
-static struct umem_range next_release(const struct umem_cow_process *p, uint64_t at, uint64_t end)
-{
-	uint64_t step = umem_align_down(at, LIFT_BYTES) + LIFT_BYTES;
-	struct umem_range whole;
-
-	if (umem_maps_at(p->target->maps_fd, at, &whole) < 0)
-		return (struct umem_range){ at, umem_min_u64(end, step) };
-	if (whole.start >= end)
-		return (struct umem_range){ end, end };
-	if (whole.end - whole.start <= LIFT_WHOLE_BYTES)
-		return whole;
-	at = umem_max_u64(at, whole.start);
-	step = umem_align_down(at, LIFT_BYTES) + LIFT_BYTES;
-	return (struct umem_range){ at, umem_min_u64(whole.end, step) };
-}
-
-/* Lift all protection of a range, and wake who waits. */
-static void release(const struct umem_cow_process *p, const struct umem_range *range)
-{
-	for (uint64_t at = range->start; at < range->end;) {
-		struct umem_range next = next_release(p, at, range->end);
-		uint64_t start_ns = umem_now_ns();
-
-		at = next.end;
-		if (next.start == next.end)
-			break;
-		umem_uffd_unregister(p->uffd, next.start, next.end);
-		umem_uffd_wake(p->uffd, next.start, next.end);
-		/* Where nothing was populated there is no reason to pause. */
-		if (umem_now_ns() - start_ns > LIFT_PAUSE_NS)
-			nanosleep(&(struct timespec){ .tv_nsec = LIFT_PAUSE_NS }, NULL);
-	}
-}
-
 struct umem_cow *umem_cow_free(struct umem_cow *cow)
 {
 	if (!cow)
@@ -503,8 +448,7 @@ struct umem_cow *umem_cow_free(struct umem_cow *cow)
 		/* Events are read until the last mapping is released. */
 		umem_cow_order(cow, UMEM_COW_RELEASE);
 		for (size_t k = 0; k < cow->n; k++)
-			for (size_t i = 0; i < cow->v[k].registered.n; i++)
-				release(&cow->v[k], &cow->v[k].registered.v[i]);
+			umem_cow_release(&cow->v[k]);
 	}
 	umem_cow_serve_end(cow);
 	for (size_t k = 0; k < cow->n; k++) {

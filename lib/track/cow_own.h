@@ -269,6 +269,9 @@ int umem_cow_register(struct umem_cow *cow, struct umem_cow_process *process,
  */
 int umem_cow_adopt(struct umem_cow *cow, struct umem_cow_process *process);
 
+/** umem_cow_release - lift all protection and unregister everything. */
+void umem_cow_release(const struct umem_cow_process *process);
+
 /* cow_guard.c: protecting, by the owner. */
 
 /** umem_cow_gone - its memory exists no longer. Return: UMEM_GONE. */
@@ -414,5 +417,10 @@ int umem_cow_copy_hot(struct umem_cow *cow, const struct umem_cow_run *run);
 
 /** umem_cow_sweep_deinit - free what it owns. */
 void umem_cow_sweep_deinit(struct umem_cow_sweep *sweep);
+
+/* cow_result.c */
+
+/** umem_cow_say_gone - note which process is gone, and how. */
+void umem_cow_say_gone(const struct umem_cow *cow, struct umem_note *note);
 
 #endif

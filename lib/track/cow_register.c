@@ -13,6 +13,7 @@
  *                the caller to copy within the stop
  *     refresh    the list of mappings
  *     adopt      what turns out to be registered: pages, and protection
+ *     release    lift what is left, and unregister
  *     forget     what a note or the list says is not there any more
  */
 #include "lib/track/cow_own.h"
@@ -21,6 +22,7 @@
 #include <time.h>
 
 #include "lib/base/clock.h"
+#include "lib/kern/maps.h"
 #include "lib/mem/trackable.h"
 #include "lib/track/exact.h"
 
@@ -30,6 +32,9 @@
 /* How long a change of the mappings may take: its maker has to run once more. */
 #define PATIENCE_NS 10000000000ull
 #define PAUSE_NS    20000
+
+/* How much is lifted in one step. */
+#define LIFT_BYTES (4ull << 20)
 
 int umem_cow_forget(struct umem_cow_process *process, uint64_t start, uint64_t end)
 {
@@ -115,6 +120,15 @@ static int watch(struct umem_cow *cow, struct umem_cow_process *process,
 			      umem_cow_guard(cow, process, start, end);
 }
 
+/* Has its memory no mapping any more? That is so before the process is known to have ended. */
+static bool is_gone(const struct umem_cow_process *process)
+{
+	struct umem_range first;
+	int r = umem_maps_at(process->target->maps_fd, 0, &first);
+
+	return umem_target_gone(process->target) || (r < 0 && r != -ENOTTY);
+}
+
 /* Register @region, of which @wanted is not watched yet, or leave it to the caller. */
 static int register_region(struct umem_cow *cow, struct umem_cow_process *process,
 	const struct umem_region *region, const struct umem_smap *smap,
@@ -141,7 +155,7 @@ static int register_region(struct umem_cow *cow, struct umem_cow_process *proces
 		if (r == UMEM_AGAIN)
 			return 0;
 		/* A memory that is gone answers ENOMEM here, not ESRCH (Linux 6.18). */
-		if (r == -ESRCH || (r == -ENOMEM && umem_target_gone(process->target)))
+		if (r == -ESRCH || (r == -ENOMEM && is_gone(process)))
 			return umem_cow_gone(process);
 		/* Gone since the list was read. */
 		if (r == -EINVAL && !cow->stopped)
@@ -236,4 +250,49 @@ int umem_cow_adopt(struct umem_cow *cow, struct umem_cow_process *process)
 			return r;
 	}
 	return 0;
+}
+
+/*
+ * Release one mapping: protection goes in steps, since the kernel holds the lock that the
+ * target needs to map and unmap while it goes; then the mapping is unregistered as a whole.
+ * A part that is unregistered alone would divide it, and a mremap(2) of the target over
+ * both parts fails.
+ */
+static void release_mapping(const struct umem_cow_process *p, const struct umem_range *mapping)
+{
+	for (uint64_t at = mapping->start, end; at < mapping->end; at = end) {
+		uint64_t start_ns = umem_now_ns();
+
+		end = umem_min_u64(mapping->end, umem_align_down(at, LIFT_BYTES) + LIFT_BYTES);
+		/* Refused while mappings change: then unregistering does it, at once. */
+		umem_uffd_protect(p->uffd, at, end, false);
+		/* Where nothing was populated there is no reason to pause. */
+		if (umem_now_ns() - start_ns > PAUSE_NS)
+			nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
+	}
+	umem_uffd_unregister(p->uffd, mapping->start, mapping->end);
+	/* The kernel wakes nobody by itself. */
+	umem_uffd_wake(p->uffd, mapping->start, mapping->end);
+}
+
+/* The mappings of a range that was registered, as they are now. */
+static void release(const struct umem_cow_process *p, const struct umem_range *range)
+{
+	for (uint64_t at = range->start; at < range->end;) {
+		struct umem_range mapping;
+		int r = umem_maps_at(p->target->maps_fd, at, &mapping);
+
+		if (r == -ENOTTY)
+			mapping = (struct umem_range){ at, range->end };
+		else if (r < 0 || mapping.start >= range->end)
+			return;
+		release_mapping(p, &mapping);
+		at = mapping.end;
+	}
+}
+
+void umem_cow_release(const struct umem_cow_process *process)
+{
+	for (size_t i = 0; i < process->registered.n; i++)
+		release(process, &process->registered.v[i]);
 }

@@ -49,6 +49,9 @@
 /* How long the owner waits for the thread to come to rest. */
 #define PATIENCE_NS 1000000000ull
 
+/* How long the owner spins for it before it sleeps. */
+#define SPIN_NS 30000
+
 /* Between two tries while a change of the mappings is under way. */
 #define RETRY_NS 20000
 
@@ -88,7 +91,11 @@ int umem_cow_order(struct umem_cow *cow, enum umem_cow_order order)
 			return error;
 		if (umem_now_ns() - since_ns > PATIENCE_NS)
 			return -EAGAIN;
-		sched_yield();
+		/* It may need this processor, and be less urgent than we are. */
+		if (umem_now_ns() - since_ns < SPIN_NS)
+			sched_yield();
+		else
+			nanosleep(&(struct timespec){ .tv_nsec = RETRY_NS }, NULL);
 	}
 	return 0;
 }

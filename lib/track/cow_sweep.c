@@ -427,76 +427,7 @@ int umem_cow_next(struct umem_cow *cow, struct umem_cow_piece *ret_piece,
 			umem_note_set(note, r, 0, "copying the memory of %zu processes: %s",
 				cow->n, strerror(-r));
 		if (r == UMEM_GONE)
-			umem_note_set(note, -ESRCH, 0,
-				"a process ended or executed another program before all of "
-				"its memory was copied");
+			umem_cow_say_gone(cow, note);
 		return r;
 	}
-}
-
-int umem_cow_populated(const struct umem_cow *cow, size_t member, struct umem_pageset *out)
-{
-	const struct umem_cow_map *image = &cow->v[member].image;
-	int r = 0;
-
-	for (size_t i = 0; i < image->n; i++) {
-		const struct umem_cow_view *view = &image->v[i];
-		uint64_t n = (view->end - view->start) >> UMEM_PAGE_SHIFT;
-		const struct umem_ranges *blocks = &view->part->blocks;
-
-		for (size_t k = umem_ranges_find(blocks, view->page);
-			k < blocks->n && blocks->v[k].start < view->page + n; k++) {
-			uint64_t from = umem_max_u64(blocks->v[k].start, view->page);
-			uint64_t to = umem_min_u64(blocks->v[k].end, view->page + n);
-
-			for (uint64_t p = from; p < to && r == 0; p++) {
-				uint64_t at = view->start +
-					((p - view->page) << UMEM_PAGE_SHIFT);
-
-				if (umem_cow_state_of(view->part, p) != UMEM_COW_EMPTY)
-					r = umem_pageset_add(out, at, at + UMEM_PAGE_BYTES);
-			}
-		}
-	}
-	return r;
-}
-
-static const char *const reasons[UMEM_COW_N_STATES] = {
-	[UMEM_COW_LOST_UNMAPPED] = "unmapped by the program before it was copied",
-	[UMEM_COW_LOST_DISCARDED] = "discarded by the program before it was copied, "
-				    "in a way that does not wait",
-	[UMEM_COW_LOST_CHANGED] = "found unprotected before it was copied (replaced, merged, "
-				  "or made a guard)",
-	[UMEM_COW_LOST_UNREADABLE] = "cannot be read",
-	[UMEM_COW_LOST_PUNCHED] = "punched out of its object before it was copied",
-	[UMEM_COW_LOST_GONE] = "the process ended before it was copied",
-};
-
-int umem_cow_lost(const struct umem_cow *cow, size_t member, struct umem_reasons *out)
-{
-	const struct umem_cow_map *image = &cow->v[member].image;
-	int r = 0;
-
-	for (size_t i = 0; i < image->n; i++) {
-		const struct umem_cow_view *view = &image->v[i];
-		uint64_t n = (view->end - view->start) >> UMEM_PAGE_SHIFT;
-		const struct umem_ranges *blocks = &view->part->blocks;
-
-		for (size_t k = umem_ranges_find(blocks, view->page);
-			k < blocks->n && blocks->v[k].start < view->page + n; k++) {
-			uint64_t from = umem_max_u64(blocks->v[k].start, view->page);
-			uint64_t to = umem_min_u64(blocks->v[k].end, view->page + n);
-
-			for (uint64_t p = from; p < to && r == 0; p++) {
-				enum umem_cow_state s = umem_cow_state_of(view->part, p);
-				uint64_t at = view->start +
-					((p - view->page) << UMEM_PAGE_SHIFT);
-
-				if (s >= UMEM_COW_LOST_UNMAPPED)
-					r = umem_reasons_add(out, at, at + UMEM_PAGE_BYTES, "%s",
-						reasons[s]);
-			}
-		}
-	}
-	return r;
 }
