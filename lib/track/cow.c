@@ -310,14 +310,16 @@ int umem_cow_prepare(struct umem_cow *cow, struct umem_note *note)
 	return say(cow, r, note, "protecting");
 }
 
-/* A note was lost: what is unprotected is found by looking at everything. */
+/* A note was lost: all is taken up anew, as if it had just appeared. */
 static int distrust(struct umem_cow *cow)
 {
+	int r = 0;
+
 	if (!atomic_exchange(&cow->overflow, false))
 		return 0;
-	for (size_t k = 0; k < cow->n; k++)
-		umem_ranges_clear(&cow->v[k].guarded);
-	return 0;
+	for (size_t k = 0; k < cow->n && r == 0; k++)
+		r = umem_cow_forget(&cow->v[k], 0, UINT64_MAX);
+	return r;
 }
 
 /* Is a page of the run, which is not protected, one that is to be copied? */
@@ -408,6 +410,9 @@ int umem_cow_moment(struct umem_cow *cow, struct umem_note *note)
 		r = verify_all(cow, note);
 	for (size_t k = 0; k < cow->n && r == 0; k++)
 		r = umem_cow_map_copy(&cow->v[k].now, &cow->v[k].image);
+	for (size_t i = 0; i < cow->n_parts; i++)
+		if (cow->parts[i]->fd >= 0)
+			atomic_store(&cow->shares, true);
 	if (r == 0)
 		r = umem_cow_order(cow, UMEM_COW_COPY);
 	cow->moment_ns = umem_now_ns() - start_ns;

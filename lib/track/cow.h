@@ -188,7 +188,8 @@ int umem_cow_next(struct umem_cow *cow, struct umem_cow_piece *ret_piece,
 	struct umem_note *note);
 
 /**
- * umem_cow_lost - pages of a member that the image should hold and cannot, and why.
+ * umem_cow_lost - pages of a member that the image should hold and cannot, or that may be
+ * later than the moment, and why.
  * @out: added to. Final when umem_cow_next() said that all is done.
  *
  * Return: 0 or -ENOMEM.

@@ -248,6 +248,20 @@ int umem_cow_catch_up(struct umem_cow *cow, struct umem_cow_process *process, ui
 	return r == 0 && run.end ? umem_cow_protect(cow, process, run.start, run.end) : r;
 }
 
+/*
+ * A part of the run is not registered any more, and the kernel stopped there: of that part
+ * a note comes, the rest is to be protected yet.
+ */
+static int reopen(struct umem_cow *cow, const struct umem_cow_run *run)
+{
+	int r = 0;
+
+	for (uint64_t p = run->page; p < run->page + run->n_pages && r == 0; p++)
+		if (run->part->state[p] == UMEM_COW_WANTED)
+			r = umem_cow_open_page(cow, run->part, p);
+	return r;
+}
+
 int umem_cow_protect_run(struct umem_cow *cow, const struct umem_cow_run *run)
 {
 	for (size_t i = 0; i < run->part->n_seen; i++) {
@@ -260,8 +274,9 @@ int umem_cow_protect_run(struct umem_cow *cow, const struct umem_cow_run *run)
 			int r = n ? umem_cow_protect(cow, seen->process, addr,
 					    addr + (n << UMEM_PAGE_SHIFT)) : 0;
 
-			/* Not registered any more: it is unmapped, of which a note comes. */
-			if (r != 0 && (r != -ENOENT || cow->stopped))
+			if (r == -ENOENT && !cow->stopped)
+				r = reopen(cow, run);
+			if (r != 0)
 				return r;
 			n = n ? n : 1;
 			rest.page += n;
@@ -303,10 +318,17 @@ static int close_block(struct umem_cow *cow, const struct umem_cow_run *block,
 
 int umem_cow_close(struct umem_cow *cow, struct umem_cow_runs *hot)
 {
+	struct umem_cow_runs *opened = &cow->opened;
+	size_t n = opened->n;
 	int r = 0;
 
-	for (size_t i = 0; i < cow->opened.n && r == 0; i++)
-		r = close_block(cow, &cow->opened.v[i], hot);
-	cow->opened.n = 0;
+	for (size_t i = 0; i < n && r == 0; i++) {
+		struct umem_cow_run block = opened->v[i];
+
+		r = close_block(cow, &block, hot);
+	}
+	/* Those that are open again are behind. */
+	memmove(opened->v, opened->v + n, (opened->n - n) * sizeof(*opened->v));
+	opened->n -= n;
 	return r;
 }

@@ -18,10 +18,9 @@
  * where it is not mapped; these survive everything but an unmapping.
  *
  * Within the moment only holes are asked, so that it costs by what changed: data
- * that appeared in a hole is protected. Holes that cannot contain a whole block
- * are marked, so that a first touch there was noted, and are asked only while
- * they are few. When the file has not just as much more memory as data was
- * found, something was punched, and all of it is looked at.
+ * that appeared in a hole is protected. When the file has not just as much more
+ * memory as data was found, something was punched, and all of it is looked at.
+ * So whatever is known to be data is protected at all addresses, or open and noted.
  *
  * Bytes are read from the file, by both threads: they depend on no address, so
  * moves and unmappings do not matter here. A hole in the place of data was
@@ -29,6 +28,11 @@
  * nobody: there are zeros then, under the old mark. Nor is what comes by
  * write(2), or through a mapping that is not a member's; who may do so is for
  * the caller to say.
+ *
+ * A mapping that a member makes behind the moment is not protected, and no event
+ * tells of it. The serving thread looks at the lists of mappings now and then,
+ * and once behind the last page of the object; where it finds one that may be
+ * written, the object is said to be exposed.
  *
  * Huge pages of the reserved pool: the file system does not tell holes, so all of
  * it counts as data.
@@ -39,15 +43,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "lib/base/fd.h"
 #include "lib/kern/filecache.h"
 #include "lib/mem/residency_open.h"
-
-/* Holes of any size are asked while they are no more than this. */
-#define HOLES_MANY 4096
 
 /* How much is protected in one call while the target runs, and the pause behind it. */
 #define STEP_BYTES (4ull << 20)
@@ -98,17 +100,10 @@ static int extents(const struct umem_cow_part *part, uint64_t first, uint64_t n,
 	return r;
 }
 
-static int n_blocks(const struct umem_cow_part *part, uint64_t *ret_n)
-{
-	struct stat st;
-
-	if (fstat(part->fd, &st) < 0)
-		return -errno;
-	*ret_n = (uint64_t)st.st_blocks;
-	return 0;
-}
-
-/* Protect the blocks of addresses of [start, end) around @data, in steps. */
+/*
+ * Protect the blocks of addresses of [start, end) around @data, in steps. Return: also
+ * -ENOENT: a part is not registered any more, and who knows what is protected.
+ */
 static int guard(struct umem_cow *cow, struct umem_cow_process *process, uint64_t start,
 	uint64_t end, const struct umem_ranges *data, uint64_t page)
 {
@@ -130,9 +125,6 @@ static int guard(struct umem_cow *cow, struct umem_cow_process *process, uint64_
 			to = umem_min_u64(blocks.v[i].end,
 				umem_align_down(at, STEP_BYTES) + STEP_BYTES);
 			r = umem_cow_protect(cow, process, at, to);
-			/* Unmapped meanwhile: a note of that is under way. */
-			if (r == -ENOENT && !cow->stopped)
-				r = 0;
 			if (r == 0 && !cow->stopped)
 				nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
 		}
@@ -160,26 +152,103 @@ static int know(struct umem_cow_part *part, const struct umem_ranges *data)
 	return r;
 }
 
+/* Pages that are no data any more: there is nothing to copy. */
+static int unknow(struct umem_cow_part *part, const struct umem_ranges *punched)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < punched->n && r == 0; i++) {
+		struct umem_cow_run run = {
+			.part = part,
+			.page = punched->v[i].start,
+			.n_pages = punched->v[i].end - punched->v[i].start,
+		};
+
+		r = umem_cow_mark_pages(&run, UMEM_COW_EMPTY);
+		if (r == 0)
+			r = umem_ranges_sub(&part->data, punched->v[i].start, punched->v[i].end);
+	}
+	return r;
+}
+
+/* Know @fresh, and protect it wherever it is seen. In wholly empty blocks nothing was noted. */
+static int protect_fresh(struct umem_cow *cow, struct umem_cow_part *part,
+	const struct umem_ranges *fresh)
+{
+	int r = know(part, fresh);
+
+	for (size_t i = 0; i < fresh->n && r == 0; i++) {
+		/* What is protected already costs little, but not nothing: in steps. */
+		for (uint64_t at = fresh->v[i].start, to; at < fresh->v[i].end && r == 0; at = to) {
+			struct umem_cow_run run = { .part = part, .page = at };
+
+			to = umem_min_u64(fresh->v[i].end, at + (STEP_BYTES >> UMEM_PAGE_SHIFT));
+			run.n_pages = to - at;
+			r = umem_cow_protect_run(cow, &run);
+			if (to < fresh->v[i].end && !cow->stopped)
+				nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
+		}
+	}
+	return r;
+}
+
+/*
+ * Look at [first, first + n) of the file: what is new there is protected, what is gone
+ * forgotten. @ret_now: overwritten with what is data.
+ */
+static int look(struct umem_cow *cow, struct umem_cow_part *part, uint64_t first, uint64_t n,
+	struct umem_ranges *ret_now)
+{
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges fresh = { 0 };
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges known = { 0 };
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges punched = { 0 };
+	struct umem_range range = { first, first + n };
+	struct umem_ranges here = { .v = &range, .n = 1 };
+	int r;
+
+	umem_ranges_clear(ret_now);
+	r = extents(part, first, n, ret_now);
+	if (r == 0)
+		r = umem_ranges_intersect(&part->data, &here, &known);
+	if (r == 0)
+		r = umem_ranges_subtract(ret_now, &known, &fresh);
+	if (r == 0)
+		r = umem_ranges_subtract(&known, ret_now, &punched);
+	if (r == 0)
+		r = unknow(part, &punched);
+	return r < 0 ? r : protect_fresh(cow, part, &fresh);
+}
+
+/* What was known as data before, and was none when the marks were put there, may be again. */
+static int guard_known(struct umem_cow *cow, struct umem_cow_process *process, uint64_t start,
+	uint64_t end, const struct umem_ranges *data, uint64_t page)
+{
+	int r = guard(cow, process, start, end, data, page);
+
+	return r == -ENOENT && !cow->stopped ? umem_cow_forget(process, start, end) : r;
+}
+
 int umem_cow_object_show(struct umem_cow *cow, struct umem_cow_process *process,
 	struct umem_cow_part *part, uint64_t start, uint64_t end, uint64_t page)
 {
 	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges data = { 0 };
 	uint64_t n = (end - start) >> UMEM_PAGE_SHIFT;
-	int r = umem_cow_part_show(part, process, start, end, page);
+	int r = extents(part, page, n, &data);
 
-	/* Twice: what became data before the marks were put there. */
-	for (int i = 0; i < (cow->stopped ? 1 : 2) && r == 0; i++) {
-		if (part->n_seen == 1)
-			r = n_blocks(part, &part->n_data_blocks);
-		umem_ranges_clear(&data);
-		if (r == 0)
-			r = extents(part, page, n, &data);
-		if (r == 0)
-			r = know(part, &data);
-		if (r == 0 && i == 0)
-			r = guard(cow, process, start, end, &data, page);
-	}
-	return r;
+	/* All in steps here; what of it the other addresses do not know yet, below. */
+	if (r == 0)
+		r = guard(cow, process, start, end, &data, page);
+	/* Changed meanwhile, of which a note comes: not now. */
+	if (r == -ENOENT && !cow->stopped)
+		return 0;
+	if (r == 0)
+		r = umem_cow_part_show(part, process, start, end, page);
+	if (r == 0)
+		r = umem_ranges_add(&process->shared, start, end);
+	/* Also what became data before the marks were put there, at each address. */
+	if (r == 0)
+		r = look(cow, part, page, n, &data);
+	return r < 0 ? r : guard_known(cow, process, start, end, &data, page);
 }
 
 /* Are any of its pages shown by a member? */
@@ -195,24 +264,6 @@ static bool is_seen(const struct umem_cow_part *part)
 	return false;
 }
 
-/* Protect @fresh, which appeared. In wholly empty blocks nothing was noted. */
-static int protect_fresh(struct umem_cow *cow, struct umem_cow_part *part,
-	const struct umem_ranges *fresh)
-{
-	int r = know(part, fresh);
-
-	for (size_t i = 0; i < fresh->n && r == 0; i++) {
-		struct umem_cow_run run = {
-			.part = part,
-			.page = fresh->v[i].start,
-			.n_pages = fresh->v[i].end - fresh->v[i].start,
-		};
-
-		r = umem_cow_protect_run(cow, &run);
-	}
-	return r;
-}
-
 /* Data in what were holes. */
 static int ask_holes(const struct umem_cow_part *part, struct umem_ranges *ret_fresh)
 {
@@ -222,61 +273,46 @@ static int ask_holes(const struct umem_cow_part *part, struct umem_ranges *ret_f
 	int r = umem_ranges_subtract(&all, &part->data, &holes);
 
 	umem_ranges_clear(ret_fresh);
-	for (size_t i = 0; i < holes.n && r == 0; i++) {
-		uint64_t n = holes.v[i].end - holes.v[i].start;
-
-		if (holes.n <= HOLES_MANY || n >= UMEM_COW_BLOCK_PAGES)
-			r = extents(part, holes.v[i].start, n, ret_fresh);
-	}
+	for (size_t i = 0; i < holes.n && r == 0; i++)
+		r = extents(part, holes.v[i].start, holes.v[i].end - holes.v[i].start, ret_fresh);
 	return r;
 }
 
-/* Something was punched: all of the object is looked at. */
-static int ask_all(struct umem_cow *cow, struct umem_cow_part *part)
+/* How many blocks of 512 bytes the file has that are not in what is known to be data. */
+static int count_others(const struct umem_cow_part *part, int64_t *ret_n)
 {
-	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges now = { 0 };
-	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges fresh = { 0 };
-	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges punched = { 0 };
-	int r = extents(part, 0, part->n_pages, &now);
+	struct stat st;
 
-	if (r == 0)
-		r = umem_ranges_subtract(&now, &part->data, &fresh);
-	if (r == 0)
-		r = umem_ranges_subtract(&part->data, &now, &punched);
-	for (size_t i = 0; i < punched.n && r == 0; i++) {
-		struct umem_cow_run run = {
-			.part = part,
-			.page = punched.v[i].start,
-			.n_pages = punched.v[i].end - punched.v[i].start,
-		};
-
-		r = umem_cow_mark_pages(&run, UMEM_COW_EMPTY);
-		if (r == 0)
-			r = umem_ranges_sub(&part->data, punched.v[i].start, punched.v[i].end);
-	}
-	return r < 0 ? r : protect_fresh(cow, part, &fresh);
+	if (fstat(part->fd, &st) < 0)
+		return -errno;
+	*ret_n = (int64_t)st.st_blocks -
+		(int64_t)umem_ranges_bytes(&part->data) * (int64_t)(UMEM_PAGE_BYTES / 512);
+	return 0;
 }
 
 static int sync_part(struct umem_cow *cow, struct umem_cow_part *part)
 {
 	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges fresh = { 0 };
-	uint64_t before = part->n_data_blocks, n = 0;
+	int64_t n_others = 0;
 	int r;
 
+	if (!cow->stopped) {
+		r = look(cow, part, 0, part->n_pages, &fresh);
+		return r < 0 ? r : count_others(part, &part->n_others);
+	}
 	/* Nobody shows it any more, so it is not of the image. */
 	if (!is_seen(part)) {
 		umem_ranges_clear(&part->blocks);
 		return 0;
 	}
-	r = n_blocks(part, &part->n_data_blocks);
-	if (r == 0)
-		r = ask_holes(part, &fresh);
-	for (size_t i = 0; i < fresh.n; i++)
-		n += fresh.v[i].end - fresh.v[i].start;
+	r = ask_holes(part, &fresh);
 	if (r == 0)
 		r = protect_fresh(cow, part, &fresh);
-	if (r == 0 && part->n_data_blocks != before + n * (UMEM_PAGE_BYTES / 512))
-		r = ask_all(cow, part);
+	if (r == 0)
+		r = count_others(part, &n_others);
+	/* Something was punched, or allocated in another way. */
+	if (r == 0 && n_others != part->n_others)
+		r = look(cow, part, 0, part->n_pages, &fresh);
 	return r;
 }
 
@@ -288,6 +324,59 @@ int umem_cow_objects_sync(struct umem_cow *cow)
 		if (cow->parts[i]->fd >= 0 && cow->parts[i]->unit_pages == 1)
 			r = sync_part(cow, cow->parts[i]);
 	return r;
+}
+
+/* The part that @vma shows, if it may be written through it. */
+static struct umem_cow_part *written_part(const struct umem_cow *cow, const struct umem_vma *vma)
+{
+	const uint32_t writes = UMEM_VMA_SHARED | UMEM_VMA_WRITE;
+	uint64_t device = makedev(vma->dev_major, vma->dev_minor);
+
+	for (size_t i = 0; i < cow->n_parts && (vma->flags & writes) == writes; i++) {
+		struct umem_cow_part *part = cow->parts[i];
+
+		if (part->fd >= 0 && part->inode == vma->inode && part->device == device)
+			return part;
+	}
+	return NULL;
+}
+
+/* Does @now know that all of [at, end) shows @part? */
+static bool is_known(const struct umem_cow_map *now, const struct umem_cow_part *part,
+	uint64_t at, uint64_t end)
+{
+	while (at < end) {
+		const struct umem_cow_view *view = umem_cow_map_find(now, at);
+
+		if (!view || view->part != part)
+			return false;
+		at = view->end;
+	}
+	return true;
+}
+
+bool umem_cow_objects_check(struct umem_cow *cow)
+{
+	struct umem_maps *maps = &cow->server.maps;
+
+	for (size_t k = 0; k < cow->n; k++) {
+		struct umem_cow_process *p = &cow->v[k];
+
+		if (atomic_load(&p->gone) ||
+			umem_maps_read(p->target->maps_fd, UMEM_MAPS_AUTO, maps) < 0)
+			continue;
+		/* A move whose event is not read yet would look like a new mapping. */
+		if (umem_uffd_changing(p->uffd) != 0)
+			return false;
+		for (size_t i = 0; i < maps->n; i++) {
+			struct umem_cow_part *part = written_part(cow, &maps->v[i]);
+
+			if (part && !is_known(&p->now, part, maps->v[i].start, maps->v[i].end) &&
+				!atomic_load(&part->swept))
+				atomic_store(&part->exposed, true);
+		}
+	}
+	return true;
 }
 
 int umem_cow_object_read(const struct umem_cow_run *run, uint8_t *bytes, uint8_t *lost)

@@ -99,6 +99,7 @@ enum umem_cow_order {
  * struct umem_cow_sweep - the owner's copying in the background.
  * @hot, @i_hot: what was written shortly before the moment comes first,
  * @i_part, @at: then everything: the part, and the page in it.
+ * @asked: whether that was mapped anew.
  * @bytes: of a chunk.
  * @chunk, @n_chunk: runs of it that are ours, and where their bytes are in @bytes.
  * @i_chunk: the next to give.
@@ -111,6 +112,7 @@ struct umem_cow_sweep {
 	size_t i_hot;
 	size_t i_part;
 	uint64_t at;
+	bool asked;
 	uint8_t *bytes;
 	struct umem_cow_staged chunk[UMEM_COW_CHUNK_PAGES];
 	size_t n_chunk;
@@ -173,7 +175,8 @@ struct umem_cow_place_state {
  * @next_addr, @next_process, @ahead: a writer who goes on there is going through memory.
  * @i_moved, @moved_at: process and address where it goes on copying what was moved.
  * @n_moved: pages that are MOVED.
- * @vec, @holes: scratch.
+ * @vec, @holes, @maps: scratch.
+ * @checked_ns: when it was looked for new mappings of objects.
  * @place: where it runs.
  * @stats: the thread's part.
  */
@@ -192,6 +195,8 @@ struct umem_cow_server {
 	_Atomic uint64_t n_moved;
 	struct page_region vec[UMEM_COW_CHUNK_PAGES];
 	struct umem_ranges holes;
+	struct umem_maps maps;
+	uint64_t checked_ns;
 	struct umem_cow_place_state place;
 	struct umem_cow_stats stats;
 };
@@ -210,6 +215,9 @@ struct umem_cow_server {
  * @error: -errno that ended its service, or 0.
  * @overflow: a note could not be kept.
  * @wants_room: the thread waits for staging memory.
+ * @n_asked, @n_checked: looks for new mappings of objects that the owner asked for, and
+ *	the last one that was answered.
+ * @shares: there is an object that is not swept.
  * @stopped: within the moment: nothing may be unregistered unnoticed.
  * @hot_until_ns: until then pages are copied within the moment.
  * @no_room, @no_peek: set by tests.
@@ -240,6 +248,9 @@ struct umem_cow {
 	_Atomic int error;
 	_Atomic bool overflow;
 	_Atomic bool wants_room;
+	_Atomic uint64_t n_asked;
+	_Atomic uint64_t n_checked;
+	_Atomic bool shares;
 	uint64_t hot_until_ns;
 	bool no_room;
 	bool no_peek;
@@ -298,7 +309,10 @@ int umem_cow_catch_up(struct umem_cow *cow, struct umem_cow_process *process, ui
 int umem_cow_protect(struct umem_cow *cow, struct umem_cow_process *process, uint64_t start,
 	uint64_t end);
 
-/** umem_cow_protect_run - protect pages wherever they are seen. Return: 0, UMEM_GONE, -errno. */
+/**
+ * umem_cow_protect_run - protect pages, which are wanted, wherever they are seen; what is not
+ * registered any more while everything runs is open afterwards. Return: 0, UMEM_GONE, -errno.
+ */
 int umem_cow_protect_run(struct umem_cow *cow, const struct umem_cow_run *run);
 
 /** umem_cow_close - protect the open pages again. Return: 0, UMEM_GONE, -errno. */
@@ -322,6 +336,12 @@ int umem_cow_object_show(struct umem_cow *cow, struct umem_cow_process *process,
 
 /** umem_cow_objects_sync - find and protect what all objects hold now. Return: 0, -errno. */
 int umem_cow_objects_sync(struct umem_cow *cow);
+
+/**
+ * umem_cow_objects_check - by the serving thread: were objects mapped anew?
+ * Return: could it be told?
+ */
+bool umem_cow_objects_check(struct umem_cow *cow);
 
 /**
  * umem_cow_object_read - read pages of a shared object.
@@ -387,6 +407,14 @@ void umem_cow_extent(struct umem_cow *cow, struct umem_cow_process *process, uin
  */
 int umem_cow_intact(struct umem_cow_process *process, uint64_t start, uint64_t end,
 	struct page_region *vec, size_t n_vec, uint8_t *ok);
+
+/* cow_idle.c */
+
+/** umem_cow_idle_ms - how long the thread may sleep until it has to be idle, as poll(2). */
+int umem_cow_idle_ms(const struct umem_cow *cow);
+
+/** umem_cow_idle - do some of what nobody waits for. */
+void umem_cow_idle(struct umem_cow *cow);
 
 /* cow_peek.c */
 

@@ -245,6 +245,13 @@ static int list_block(struct umem_cow *cow, struct umem_cow_part *part, uint64_t
 	return umem_cow_runs_add(&cow->opened, &run);
 }
 
+int umem_cow_open_page(struct umem_cow *cow, struct umem_cow_part *part, uint64_t page)
+{
+	atomic_store_explicit(&part->state[page], UMEM_COW_WANTED | UMEM_COW_OPEN,
+		memory_order_relaxed);
+	return list_block(cow, part, page);
+}
+
 int umem_cow_mark_open(struct umem_cow *cow, struct umem_cow_process *process, uint64_t start,
 	uint64_t end)
 {
@@ -256,11 +263,8 @@ int umem_cow_mark_open(struct umem_cow *cow, struct umem_cow_process *process, u
 		struct umem_cow_run run = pages_of(&map->v[i], start, end);
 
 		r = note_blocks(run.part, run.page, run.n_pages);
-		for (uint64_t k = run.page; k < run.page + run.n_pages && r == 0; k++) {
-			atomic_store_explicit(&run.part->state[k],
-				UMEM_COW_WANTED | UMEM_COW_OPEN, memory_order_relaxed);
-			r = list_block(cow, run.part, k);
-		}
+		for (uint64_t k = run.page; k < run.page + run.n_pages && r == 0; k++)
+			r = umem_cow_open_page(cow, run.part, k);
 	}
 	return r;
 }

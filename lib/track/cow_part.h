@@ -74,8 +74,10 @@ struct umem_cow_seen {
  * @blocks: page numbers, by whole blocks, in which something is or was populated.
  * @fd: of a shared object: open for reading, its pages are those of the file; else -1.
  * @device, @inode: of the file.
- * @data: its pages that held data at the last look, and @n_data_blocks how many
- *	blocks of 512 bytes it had then.
+ * @data: its pages that held data at the last look, and @n_others how many blocks of
+ *	512 bytes it had besides.
+ * @swept: all of it is copied.
+ * @exposed: it was mapped anew before it was.
  */
 struct umem_cow_part {
 	struct umem_cow_seen *seen;
@@ -89,7 +91,9 @@ struct umem_cow_part {
 	uint64_t device;
 	uint64_t inode;
 	struct umem_ranges data;
-	uint64_t n_data_blocks;
+	int64_t n_others;
+	_Atomic bool swept;
+	_Atomic bool exposed;
 };
 
 /** struct umem_cow_run - @n_pages pages of @part from @page on. */
@@ -159,6 +163,9 @@ int umem_cow_mark(struct umem_cow_process *process, uint64_t start, uint64_t end
  */
 int umem_cow_mark_open(struct umem_cow *cow, struct umem_cow_process *process, uint64_t start,
 	uint64_t end);
+
+/** umem_cow_open_page - the same of one page that is in a block already. Return: 0 or -ENOMEM. */
+int umem_cow_open_page(struct umem_cow *cow, struct umem_cow_part *part, uint64_t page);
 
 /** umem_cow_state_of - the state of one page. */
 static inline enum umem_cow_state umem_cow_state_of(const struct umem_cow_part *part, uint64_t page)

@@ -102,8 +102,6 @@ static int watch(struct umem_cow *cow, struct umem_cow_process *process,
 
 	if (umem_kind_shared(region->kind)) {
 		r = umem_cow_object_part(cow, process, region, &part);
-		if (r == 0)
-			r = umem_ranges_add(&process->shared, start, end);
 		return r < 0 ? r : umem_cow_object_show(cow, process, part, start, end,
 			(start - region->start + region->offset) >> UMEM_PAGE_SHIFT);
 	}
@@ -149,8 +147,11 @@ static int register_region(struct umem_cow *cow, struct umem_cow_process *proces
 			why = "its object may not be opened";
 	}
 	if (!why) {
-		r = umem_register_exactly(process->target, process->uffd, region->start,
-			region->end);
+		/* When everything stands still, it is what it was; but may be one with others. */
+		r = cow->stopped ? umem_uffd_register(process->uffd, region->start, region->end,
+					   UFFDIO_REGISTER_MODE_WP) :
+				   umem_register_exactly(process->target, process->uffd,
+					   region->start, region->end);
 		/* Changed since the list was read. */
 		if (r == UMEM_AGAIN)
 			return 0;
@@ -246,6 +247,8 @@ int umem_cow_adopt(struct umem_cow *cow, struct umem_cow_process *process)
 		for (size_t i = 0; i < wanted.n && r == 0; i++)
 			if (is_registered(cow, process, region, wanted.v[i].start))
 				r = watch(cow, process, region, &wanted.v[i]);
+			else if (cow->stopped) /* there is no other time */
+				r = add_stopped(process, &wanted.v[i], "could not be registered");
 		if (r != 0)
 			return r;
 	}

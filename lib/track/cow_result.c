@@ -68,7 +68,15 @@ static int add_lost(void *user, uint64_t addr, enum umem_cow_state state)
 
 int umem_cow_lost(const struct umem_cow *cow, size_t member, struct umem_reasons *out)
 {
-	return each_of(cow, member, add_lost, out);
+	const struct umem_cow_map *image = &cow->v[member].image;
+	int r = each_of(cow, member, add_lost, out);
+
+	for (size_t i = 0; i < image->n && r == 0; i++)
+		if (atomic_load(&image->v[i].part->exposed))
+			r = umem_reasons_add(out, image->v[i].start, image->v[i].end,
+				"mapped anew by the program before it was copied; what was written "
+				"through that is not held off");
+	return r;
 }
 
 void umem_cow_say_gone(const struct umem_cow *cow, struct umem_note *note)

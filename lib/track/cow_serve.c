@@ -335,47 +335,6 @@ static void serve_some(struct umem_cow *cow, struct umem_cow_process *process)
 	}
 }
 
-/* Swept pages need their protection no longer. Return: was there something to do? */
-static bool lift_swept(struct umem_cow *cow)
-{
-	struct umem_cow_lifts *lifts = &cow->lifts;
-	uint64_t got = atomic_load_explicit(&lifts->got, memory_order_relaxed);
-	struct umem_cow_run run;
-
-	if (got == atomic_load_explicit(&lifts->put, memory_order_acquire))
-		return false;
-	run = lifts->v[got % UMEM_COW_N_LIFTS];
-	for (size_t i = 0; i < run.part->n_seen; i++) {
-		const struct umem_cow_seen *seen = &run.part->seen[i];
-		struct umem_cow_run rest = run;
-
-		while (rest.n_pages > 0) {
-			uint64_t addr = 0;
-			uint64_t n = umem_cow_where(&seen->process->now, seen, &rest, &addr);
-
-			/* Refused during a change: then when somebody writes. */
-			if (n)
-				umem_cow_lift(seen->process, addr, addr + (n << UMEM_PAGE_SHIFT));
-			n = n ? n : 1;
-			rest.page += n;
-			rest.n_pages -= n;
-		}
-	}
-	atomic_store_explicit(&lifts->got, got + 1, memory_order_release);
-	return true;
-}
-
-/* Is there work for which nobody waits? */
-static bool has_work(const struct umem_cow *cow)
-{
-	const struct umem_cow_lifts *lifts = &cow->lifts;
-
-	return atomic_load_explicit(&cow->order, memory_order_acquire) == UMEM_COW_COPY &&
-		(atomic_load_explicit(&lifts->got, memory_order_relaxed) !=
-				atomic_load_explicit(&lifts->put, memory_order_relaxed) ||
-			umem_cow_may_copy_moved(cow));
-}
-
 /* Wait for messages. Return: how many descriptors have some; @ms as poll(2). */
 static int await(struct umem_cow *cow, int ms)
 {
@@ -414,8 +373,8 @@ static int patience_ms(const struct umem_cow *cow)
 	bool ordered = atomic_load_explicit(&cow->ack, memory_order_relaxed) !=
 		atomic_load_explicit(&cow->order, memory_order_acquire);
 
-	return ordered || cow->server.n_held || has_work(cow) ||
-			cow->options.place == UMEM_COW_PLACE_SPIN ? 0 : -1;
+	return ordered || cow->server.n_held || cow->options.place == UMEM_COW_PLACE_SPIN ?
+		0 : umem_cow_idle_ms(cow);
 }
 
 /* One step: what is there, or else something of what nobody waits for. */
@@ -430,8 +389,8 @@ static void step(struct umem_cow *cow)
 			serve_some(cow, &cow->v[i]);
 	if (s->n_held)
 		try_held(cow);
-	if (n == 0 && s->n_held == 0 && has_work(cow) && !lift_swept(cow))
-		umem_cow_copy_moved(cow);
+	if (n == 0 && s->n_held == 0)
+		umem_cow_idle(cow);
 	atomic_fetch_add(&cow->section, 1);
 	if (n == 0 && s->n_held)
 		nanosleep(&(struct timespec){ .tv_nsec = RETRY_NS }, NULL);
@@ -490,4 +449,5 @@ void umem_cow_serve_end(struct umem_cow *cow)
 	free(s->polls);
 	s->polls = NULL;
 	umem_ranges_deinit(&s->holes);
+	umem_maps_deinit(&s->maps);
 }

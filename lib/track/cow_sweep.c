@@ -87,25 +87,63 @@ static bool next_hot(struct umem_cow_sweep *sweep, struct umem_cow_run *ret_run)
 	return false;
 }
 
-static bool next_cold(struct umem_cow *cow, struct umem_cow_run *ret_run)
+/* The next of the current part. */
+static bool next_in_part(struct umem_cow_sweep *sweep, struct umem_cow_part *part,
+	struct umem_cow_run *ret_run)
+{
+	for (size_t i = umem_ranges_find(&part->blocks, sweep->at); i < part->blocks.n; i++) {
+		const struct umem_range *b = &part->blocks.v[i];
+
+		if (find_wanted(part, umem_max_u64(b->start, sweep->at), b->end, ret_run)) {
+			sweep->at = ret_run->page;
+			return true;
+		}
+		sweep->at = b->end;
+	}
+	return false;
+}
+
+/*
+ * All of @part is copied. Of an object the serving thread has to say, afterwards, whether it
+ * was mapped anew before. Return: 0, UMEM_AGAIN: it has not said yet.
+ */
+static int close_part(struct umem_cow *cow, struct umem_cow_part *part)
+{
+	struct umem_cow_sweep *sweep = &cow->sweep;
+
+	if (part->fd < 0)
+		return 0;
+	if (!sweep->asked) {
+		sweep->asked = true;
+		atomic_fetch_add(&cow->n_asked, 1);
+		umem_cow_wake(cow);
+	}
+	if (atomic_load(&cow->n_checked) != atomic_load(&cow->n_asked))
+		return UMEM_AGAIN;
+	sweep->asked = false;
+	atomic_store(&part->swept, true);
+	return 0;
+}
+
+/* Return: 0, UMEM_AGAIN, -ENODATA: there is no more. */
+static int next_cold(struct umem_cow *cow, struct umem_cow_run *ret_run)
 {
 	struct umem_cow_sweep *sweep = &cow->sweep;
 
 	for (; sweep->i_part < cow->n_parts; sweep->i_part++, sweep->at = 0) {
 		struct umem_cow_part *part = cow->parts[sweep->i_part];
+		int r;
 
-		for (size_t i = umem_ranges_find(&part->blocks, sweep->at); i < part->blocks.n;
-			i++) {
-			const struct umem_range *b = &part->blocks.v[i];
-
-			if (find_wanted(part, umem_max_u64(b->start, sweep->at), b->end, ret_run)) {
-				sweep->at = ret_run->page;
-				return true;
-			}
-			sweep->at = b->end;
+		if (next_in_part(sweep, part, ret_run))
+			return 0;
+		r = close_part(cow, part);
+		if (r != 0) {
+			sched_yield();
+			return r;
 		}
 	}
-	return false;
+	atomic_store(&cow->shares, false);
+	return -ENODATA;
 }
 
 /* Everything of @process that is not copied is lost. */
@@ -268,8 +306,9 @@ static int sweep_some(struct umem_cow *cow)
 	uint64_t addr, n;
 	int r;
 
-	if (!next_hot(&cow->sweep, &run) && !next_cold(cow, &run))
-		return -ENODATA;
+	r = next_hot(&cow->sweep, &run) ? 0 : next_cold(cow, &run);
+	if (r != 0)
+		return r;
 	if (run.part->fd >= 0) {
 		r = umem_cow_object_read(&run, cow->sweep.bytes, lost);
 		if (r == 0)

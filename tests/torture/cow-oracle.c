@@ -4,7 +4,8 @@
  * at the same moment, byte for byte; and against what the victim promises of
  * every instant.
  *
- * arguments: [--snapshots N] [--lanes N] [--churn SET] [--shared] [--huge]
+ * arguments: [--snapshots N] [--lanes N] [--churners N] [--churn SET] [--pause US]
+ *            [--shared] [--alias] [--twin] [--huge]
  */
 #include <getopt.h>
 #include <unistd.h>
@@ -18,77 +19,96 @@
 /* Other tests may keep the machine busy. */
 #define DEADLINE_NS 20000000000ull
 
-/* The arena, in two versions. */
-static uint8_t *image, *frozen;
-static uint8_t *mapped; /* a byte a page: it was there to be compared */
+#define ARENA_BYTES (V_ARENA_END - V_ARENA_AT)
 
-struct totals {
-	uint64_t snapshots, pages, lost, staged, swept, discards, unseen, moves, moment_max_ns;
+/* A process, and its arena in two versions. */
+struct subject {
+	pid_t pid;
+	struct umem_target *target;
+	uint8_t *image;
+	uint8_t *frozen;
+	uint8_t *mapped; /* a byte a page: it is there to be compared */
 };
 
-static void stop_all(struct umem_freeze *freeze, const struct umem_target *target)
-{
-	struct umem_freeze_process process = { target->pid, target->pidfd, 0 };
-	struct umem_note note = { 0 };
-	int r = umem_freeze_stop(freeze, &process, 1, DEADLINE_NS, NULL, &note);
+struct totals {
+	uint64_t snapshots, pages, lost, staged, swept, hot;
+	uint64_t discards, unseen, moves, waits, moment_max_ns;
+};
 
+static struct subject subjects[2];
+static size_t n_subjects;
+
+static void stop_all(struct umem_freeze *freeze)
+{
+	struct umem_freeze_process v[2];
+	struct umem_note note = { 0 };
+	int r;
+
+	for (size_t i = 0; i < n_subjects; i++)
+		v[i] = (struct umem_freeze_process){
+			.pid = subjects[i].pid,
+			.pidfd = subjects[i].target->pidfd,
+		};
+	r = umem_freeze_stop(freeze, v, n_subjects, DEADLINE_NS, NULL, &note);
 	T_CHECK(r == 0, "%s", note.text);
 }
 
-static void copy_frozen(struct umem_target *target)
+static void copy_frozen(struct subject *s)
 {
-	memset(mapped, 0, (V_ARENA_END - V_ARENA_AT) / V_PAGE);
-	for (size_t i = 0; i < target->space.n; i++) {
-		const struct umem_region *g = &target->space.v[i];
+	memset(s->image, 0, ARENA_BYTES);
+	memset(s->mapped, 0, ARENA_BYTES / V_PAGE);
+	for (size_t i = 0; i < s->target->space.n; i++) {
+		const struct umem_region *g = &s->target->space.v[i];
 		struct umem_range run = { g->start, g->end };
 		struct umem_ranges holes = { 0 };
 
 		if (g->start < V_ARENA_AT || g->end > V_ARENA_END)
 			continue;
-		T_OK(umem_procmem_read(target->pid, -1, UMEM_PROCMEM_AUTO, &run, 1,
-			frozen + (g->start - V_ARENA_AT), &holes));
-		memset(mapped + (g->start - V_ARENA_AT) / V_PAGE, 1,
+		T_OK(umem_procmem_read(s->pid, -1, UMEM_PROCMEM_AUTO, &run, 1,
+			s->frozen + (g->start - V_ARENA_AT), &holes));
+		memset(s->mapped + (g->start - V_ARENA_AT) / V_PAGE, 1,
 			(g->end - g->start) / V_PAGE);
 		for (size_t k = 0; k < holes.n; k++)
-			memset(mapped + (holes.v[k].start - V_ARENA_AT) / V_PAGE, 0,
+			memset(s->mapped + (holes.v[k].start - V_ARENA_AT) / V_PAGE, 0,
 				(holes.v[k].end - holes.v[k].start) / V_PAGE);
 		umem_ranges_deinit(&holes);
 	}
 }
 
-static void drop(const struct umem_reasons *why, struct totals *totals, bool loud)
+static void drop(struct subject *s, const struct umem_reasons *why, struct totals *totals)
 {
 	for (size_t i = 0; i < why->n; i++) {
 		uint64_t n = (why->v[i].end - why->v[i].start) / V_PAGE;
 
-		memset(mapped + (why->v[i].start - V_ARENA_AT) / V_PAGE, 0, n);
+		memset(s->mapped + (why->v[i].start - V_ARENA_AT) / V_PAGE, 0, n);
 		totals->lost += n;
-		if (loud)
-			printf("lost %#llx-%#llx: %s\n", (unsigned long long)why->v[i].start,
-				(unsigned long long)why->v[i].end, why->v[i].reason);
 	}
 }
 
-static void compare(const struct v_plan *plan)
+static void compare(const struct subject *s, const struct v_plan *plan, bool is_first)
 {
-	for (uint64_t i = 0; i < (V_ARENA_END - V_ARENA_AT) / V_PAGE; i++)
-		T_CHECK(!mapped[i] ||
-				memcmp(image + i * V_PAGE, frozen + i * V_PAGE, V_PAGE) == 0,
-			"page at %#llx (slot %llu, page %llu): is %02x, was %02x",
+	for (uint64_t i = 0; i < ARENA_BYTES / V_PAGE; i++)
+		T_CHECK(!s->mapped[i] ||
+				memcmp(s->image + i * V_PAGE, s->frozen + i * V_PAGE, V_PAGE) == 0,
+			"pid %d, page at %#llx (slot %llu, page %llu): is %02x, was %02x", s->pid,
 			(unsigned long long)(V_ARENA_AT + i * V_PAGE),
 			(unsigned long long)(i * V_PAGE / V_SLOT_BYTES),
-			(unsigned long long)(i % (V_SLOT_BYTES / V_PAGE)), image[i * V_PAGE],
-			frozen[i * V_PAGE]);
+			(unsigned long long)(i % (V_SLOT_BYTES / V_PAGE)), s->image[i * V_PAGE],
+			s->frozen[i * V_PAGE]);
 	for (unsigned i = 0; i < plan->n_lanes; i++) {
-		uint64_t bad = v_check_lane(image + (v_lane_at(i) - V_ARENA_AT), plan->lane_pages);
+		uint64_t bad = v_check_lane(s->image + (v_lane_at(i) - V_ARENA_AT),
+			plan->lane_pages);
 
-		T_CHECK(bad == 0, "lane %u is torn at page %llu", i,
+		T_CHECK(bad == 0, "pid %d: lane %u is torn at page %llu", s->pid, i,
 			(unsigned long long)bad - 1);
+		T_CHECK(!plan->alias || v_check_lane(s->image + (v_alias_at(i) - V_ARENA_AT),
+						plan->lane_pages) == 0);
 	}
-	T_CHECK(v_check_cold(image + (v_cold_at() - V_ARENA_AT), plan->cold_pages) == 0);
+	T_CHECK(!is_first || v_check_cold(s->image + (v_cold_at() - V_ARENA_AT),
+				     plan->cold_pages) == 0);
 }
 
-static void take(struct umem_cow *cow, const struct v_plan *plan, uint64_t *rand)
+static void take(struct umem_cow *cow, uint64_t *rand)
 {
 	struct umem_note note = { 0 };
 	struct umem_cow_piece piece;
@@ -101,64 +121,115 @@ static void take(struct umem_cow *cow, const struct v_plan *plan, uint64_t *rand
 		T_CHECK(r == 0, "%d: %s", r, note.text);
 		if (piece.n_pages == 0)
 			break;
-		T_CHECK(piece.addr >= V_ARENA_AT &&
+		T_CHECK(piece.member < n_subjects && piece.addr >= V_ARENA_AT &&
 			piece.addr + piece.n_pages * V_PAGE <= V_ARENA_END);
-		memcpy(image + (piece.addr - V_ARENA_AT), piece.bytes, piece.n_pages * V_PAGE);
+		memcpy(subjects[piece.member].image + (piece.addr - V_ARENA_AT), piece.bytes,
+			piece.n_pages * V_PAGE);
 		/* A slow disk. */
 		if (t_below(rand, 64) == 0)
 			usleep(200);
 	}
 }
 
-static void snapshot(pid_t pid, struct umem_freeze *freeze, const struct v_plan *plan,
-	uint64_t *rand, struct totals *totals)
+/* On a busy machine a thread may take too long to be stopped. */
+static int fetch(struct umem_target *target, struct umem_note *note)
 {
-	struct umem_range arena = { V_ARENA_AT, V_ARENA_END };
-	struct umem_ranges which = { .v = &arena, .n = 1 };
-	struct umem_cow_options options = { .verify = true };
-	struct umem_cow_member member = { .which = &which };
-	struct umem_reasons lost = { 0 };
-	struct umem_note note = { 0 };
-	struct umem_cow_stats stats;
-	struct umem_cow *cow;
+	int uffd = -1, r = -ETIMEDOUT;
 	uint64_t stop_ns;
+
+	for (int i = 0; i < 20 && r < 0 && r != -ENOTTY && r != -ENOSYS; i++) {
+		note->text[0] = '\0';
+		r = umem_target_fetch_sync(target, DEADLINE_NS, &uffd, &stop_ns, note);
+	}
+	if (r == -ENOTTY || r == -ENOSYS)
+		T_SKIP("%s", note->text);
+	T_CHECK(r == 0, "%s", note->text);
+	return uffd;
+}
+
+static struct umem_cow *begin(const struct umem_cow_options *options)
+{
+	static const struct umem_range arena = { V_ARENA_AT, V_ARENA_END };
+	struct umem_ranges which = { .v = (struct umem_range *)&arena, .n = 1 };
+	struct umem_cow_member members[2];
+	struct umem_note note = { 0 };
+	struct umem_cow *cow;
 	int r;
 
-	r = umem_target_open(pid, NULL, &member.target, &note);
-	T_CHECK(r == 0, "%s", note.text);
-	r = umem_target_fetch_sync(member.target, DEADLINE_NS, &member.uffd, &stop_ns, &note);
-	if (r == -ENOTTY || r == -ENOSYS || r == -EPERM)
-		T_SKIP("%s", note.text);
-	T_CHECK(r == 0, "%s", note.text);
-	r = umem_cow_new(&member, 1, &options, &cow, &note);
+	for (size_t i = 0; i < n_subjects; i++) {
+		r = umem_target_open(subjects[i].pid, NULL, &subjects[i].target, &note);
+		T_CHECK(r == 0, "%s", note.text);
+		members[i] = (struct umem_cow_member){ subjects[i].target, -1, &which };
+		members[i].uffd = fetch(subjects[i].target, &note);
+	}
+	r = umem_cow_new(members, n_subjects, options, &cow, &note);
 	T_CHECK(r == 0, "%s", note.text);
 	r = umem_cow_prepare(cow, &note);
 	T_CHECK(r == 0, "%s", note.text);
+	return cow;
+}
+
+static void snapshot(struct umem_freeze *freeze, const struct v_plan *plan, uint64_t *rand,
+	struct totals *totals)
+{
+	struct umem_cow_options options = {
+		.verify = true,
+		.hot_ns = t_below(rand, 2) ? 0 : UMEM_COW_HOT_NEVER,
+		/* Now and then so little that writers have to wait. */
+		.staging_bytes = t_below(rand, 3) ? 0 : 1,
+	};
+	struct umem_note note = { 0 };
+	struct umem_cow_stats stats;
+	struct umem_cow *cow = begin(&options);
+	int r;
+
 	if (t_below(rand, 2))
 		usleep((useconds_t)t_below(rand, 20000));
-	stop_all(freeze, member.target);
+	stop_all(freeze);
 	r = umem_cow_moment(cow, &note);
 	T_CHECK(r == 0, "%s", note.text);
-	copy_frozen(member.target);
-	memset(image, 0, V_ARENA_END - V_ARENA_AT);
-	drop(umem_cow_within_stop(cow, 0), totals, false);
+	for (size_t i = 0; i < n_subjects; i++) {
+		copy_frozen(&subjects[i]);
+		drop(&subjects[i], umem_cow_within_stop(cow, i), totals);
+	}
 	umem_freeze_go(freeze, NULL);
-	take(cow, plan, rand);
-	T_OK(umem_cow_lost(cow, 0, &lost));
+	take(cow, rand);
 	umem_cow_stats(cow, &stats);
-	drop(&lost, totals, getenv("LOUD") != NULL);
-	umem_reasons_deinit(&lost);
+	for (size_t i = 0; i < n_subjects; i++) {
+		struct umem_reasons lost = { 0 };
+
+		T_OK(umem_cow_lost(cow, i, &lost));
+		drop(&subjects[i], &lost, totals);
+		umem_reasons_deinit(&lost);
+	}
 	umem_cow_free(cow);
-	umem_target_free(member.target);
-	compare(plan);
+	for (size_t i = 0; i < n_subjects; i++) {
+		umem_target_free(subjects[i].target);
+		compare(&subjects[i], plan, i == 0);
+	}
 	totals->snapshots++;
-	totals->pages += stats.n_staged + stats.n_swept;
+	totals->pages += stats.n_staged + stats.n_swept + stats.n_hot;
 	totals->staged += stats.n_staged;
 	totals->swept += stats.n_swept;
+	totals->hot += stats.n_hot;
 	totals->discards += stats.n_discards;
 	totals->unseen += stats.n_unseen;
 	totals->moves += stats.n_moves;
+	totals->waits += stats.n_waits;
 	totals->moment_max_ns = umem_max_u64(totals->moment_max_ns, stats.moment_ns);
+}
+
+static void add_subject(pid_t pid)
+{
+	struct subject *s = &subjects[n_subjects++];
+
+	*s = (struct subject){
+		.pid = pid,
+		.image = calloc(1, ARENA_BYTES),
+		.frozen = calloc(1, ARENA_BYTES),
+		.mapped = calloc(1, ARENA_BYTES / V_PAGE),
+	};
+	T_CHECK(s->image && s->frozen && s->mapped);
 }
 
 static struct v_plan parse(int argc, char **argv, unsigned *n_snapshots)
@@ -167,7 +238,8 @@ static struct v_plan parse(int argc, char **argv, unsigned *n_snapshots)
 		{ "snapshots", 1, NULL, 'n' }, { "lanes", 1, NULL, 'l' },
 		{ "churn", 1, NULL, 'c' }, { "churners", 1, NULL, 'C' },
 		{ "shared", 0, NULL, 's' }, { "huge", 0, NULL, 'h' },
-		{ "pause", 1, NULL, 'p' }, { 0 },
+		{ "pause", 1, NULL, 'p' }, { "alias", 0, NULL, 'a' },
+		{ "twin", 0, NULL, 't' }, { "cold", 1, NULL, 'o' }, { 0 },
 	};
 	struct v_plan plan = { .n_lanes = 2, .lane_pages = 512, .n_churners = 2,
 		.churn = V_CHURN_ALL, .cold_pages = 2000, .pause_us = 50 };
@@ -182,6 +254,9 @@ static struct v_plan parse(int argc, char **argv, unsigned *n_snapshots)
 		case 'C': plan.n_churners = (unsigned)atoi(optarg); break;
 		case 's': plan.shared = true; break;
 		case 'h': plan.huge = true; break;
+		case 'a': plan.shared = plan.alias = true; break;
+		case 't': plan.shared = plan.twin = true; break;
+		case 'o': plan.cold_pages = (uint64_t)atoi(optarg); break;
 		case 'p': plan.pause_us = (unsigned)atoi(optarg); break;
 		default: T_FAIL("bad arguments");
 		}
@@ -195,26 +270,27 @@ int main(int argc, char **argv)
 	struct umem_freeze *freeze;
 	unsigned n_snapshots;
 	struct v_plan plan = parse(argc, argv, &n_snapshots);
-	pid_t pid;
+	pid_t pid, twin;
 
-	image = calloc(1, V_ARENA_END - V_ARENA_AT);
-	frozen = calloc(1, V_ARENA_END - V_ARENA_AT);
-	mapped = calloc(1, (V_ARENA_END - V_ARENA_AT) / V_PAGE);
-	T_CHECK(image && frozen && mapped);
 	plan.seed = seed;
 	T_OK(umem_freeze_new(&freeze));
-	pid = v_start(&plan);
+	pid = v_start(&plan, &twin);
+	add_subject(pid);
+	if (twin > 0)
+		add_subject(twin);
 	for (unsigned i = 0; i < n_snapshots; i++)
-		snapshot(pid, freeze, &plan, &rand, &totals);
+		snapshot(freeze, &plan, &rand, &totals);
 	umem_freeze_free(freeze);
-	t_end(pid);
-	printf("%llu snapshots, %llu pages (%llu before a write or discard, %llu swept), "
-	       "%llu lost; %llu discards, %llu not seen in time, %llu moves; "
-	       "longest moment %llu us\n",
+	for (size_t i = 0; i < n_subjects; i++)
+		t_end(subjects[i].pid);
+	printf("%llu snapshots, %llu pages: %llu before a write or discard, %llu swept, %llu "
+	       "within the moment, %llu lost; %llu discards, %llu not seen in time, %llu moves, "
+	       "%llu waits for room; longest moment %llu us\n",
 		(unsigned long long)totals.snapshots, (unsigned long long)totals.pages,
 		(unsigned long long)totals.staged, (unsigned long long)totals.swept,
-		(unsigned long long)totals.lost, (unsigned long long)totals.discards,
-		(unsigned long long)totals.unseen, (unsigned long long)totals.moves,
+		(unsigned long long)totals.hot, (unsigned long long)totals.lost,
+		(unsigned long long)totals.discards, (unsigned long long)totals.unseen,
+		(unsigned long long)totals.moves, (unsigned long long)totals.waits,
 		(unsigned long long)totals.moment_max_ns / 1000);
 	return 0;
 }

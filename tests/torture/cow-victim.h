@@ -40,6 +40,8 @@ enum {
  * @n_lanes, @lane_pages: its lanes.
  * @n_churners, @churn: what each does, V_CHURN_*.
  * @shared: lanes are in shared memory.
+ * @alias: each lane, up to 4, is mapped twice, and every other page is written there.
+ * @twin: another process maps the lanes, too, and writes every other one.
  * @huge: lanes may lie in huge pages.
  * @cold_pages: pages of a pattern that nobody writes.
  * @pause_us: between two rounds of a churner.
@@ -51,17 +53,23 @@ struct v_plan {
 	unsigned n_churners;
 	unsigned churn;
 	bool shared;
+	bool alias;
+	bool twin;
 	bool huge;
 	uint64_t cold_pages;
 	unsigned pause_us;
 	uint64_t seed;
 };
 
-/** v_start - start a victim; returns when all its threads run. */
-pid_t v_start(const struct v_plan *plan);
+/**
+ * v_start - start a victim; returns when all its threads run.
+ * @ret_twin: its twin, or -1; a child of ours, too.
+ */
+pid_t v_start(const struct v_plan *plan, pid_t *ret_twin);
 
-/** v_lane_at, v_cold_at - where they are. */
+/** v_lane_at, v_alias_at, v_cold_at - where they are. */
 uint64_t v_lane_at(unsigned lane);
+uint64_t v_alias_at(unsigned lane);
 uint64_t v_cold_at(void);
 
 /**
