@@ -146,6 +146,7 @@ int umem_cow_new(const struct umem_cow_member *members, size_t n_members,
 		cow->options = *options;
 	cow->no_room = UMEM_FAULT_POINT("cow.no-room");
 	cow->no_peek = UMEM_FAULT_POINT("cow.no-peek");
+	cow->slow_us = (uint32_t)UMEM_FAULT_POINT("cow.slow-events");
 	cow->guard_bit = PAGE_IS_GUARD;
 	cow->swaps = umem_swap_active();
 	cow->n_vec = 8192;

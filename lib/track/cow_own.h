@@ -220,7 +220,7 @@ struct umem_cow_server {
  * @shares: there is an object that is not swept.
  * @stopped: within the moment: nothing may be unregistered unnoticed.
  * @hot_until_ns: until then pages are copied within the moment.
- * @no_room, @no_peek: set by tests.
+ * @no_room, @no_peek, @slow_us: set by tests.
  * @n_protected, @n_hot, @moment_ns: for the statistics.
  */
 struct umem_cow {
@@ -254,6 +254,7 @@ struct umem_cow {
 	uint64_t hot_until_ns;
 	bool no_room;
 	bool no_peek;
+	uint32_t slow_us;
 	uint64_t n_protected;
 	uint64_t n_hot;
 	uint64_t moment_ns;

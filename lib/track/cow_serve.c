@@ -286,6 +286,13 @@ static void serve_event(struct umem_cow *cow, struct umem_cow_process *process,
 		note_event(cow, process, msg);
 }
 
+/* For tests: a wide window around the reading of an event. */
+static void dawdle(const struct umem_cow *cow)
+{
+	if (cow->slow_us)
+		nanosleep(&(struct timespec){ .tv_nsec = (long)cow->slow_us * 1000 }, NULL);
+}
+
 /* Read and serve a message. Return: what it was, or -1: there is none. */
 static int serve_message(struct umem_cow *cow, struct umem_cow_process *process,
 	uint64_t since_ns)
@@ -298,6 +305,7 @@ static int serve_message(struct umem_cow *cow, struct umem_cow_process *process,
 	if (r < 0)
 		return -1;
 	if (msg.event != UFFD_EVENT_PAGEFAULT) {
+		dawdle(cow);
 		serve_event(cow, process, &msg);
 		return msg.event;
 	}
@@ -321,6 +329,7 @@ static void serve_some(struct umem_cow *cow, struct umem_cow_process *process)
 		serve_message(cow, process, since_ns);
 		return;
 	}
+	dawdle(cow);
 	/* Before the moment nothing is lost by a discard. */
 	if (copying && !cow->no_peek)
 		n_events = umem_max_u64(umem_cow_peek(cow, process), 1);
