@@ -21,6 +21,11 @@ const char *umem_state_name(enum umem_state state)
 	return state < UMEM_N_STATES ? names[state] : "unknown";
 }
 
+void umem_residency_rough(struct umem_residency *map, bool rough)
+{
+	map->reader.table.rough = rough;
+}
+
 struct umem_residency *umem_residency_free(struct umem_residency *map)
 {
 	if (!map)

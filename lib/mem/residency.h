@@ -42,6 +42,15 @@ UMEM_DEFINE_CLEANUP(struct umem_residency, umem_residency_free)
  */
 struct umem_pageset *umem_residency_pages(struct umem_residency *map, enum umem_state state);
 
+/**
+ * umem_residency_rough - look roughly at anonymous memory from now on, or exactly again.
+ *
+ * Swap entries are not told from marks then, nor from pages that the kernel is moving at
+ * the moment. It costs a scan alone, whatever is swapped: for who looks all the time,
+ * at memory that nobody marks. Such regions are not exact.
+ */
+void umem_residency_rough(struct umem_residency *map, bool rough);
+
 /** umem_residency_region_at - the mapping that @v[@i] of the map is a part of. */
 const struct umem_region *umem_residency_region_at(struct umem_residency *map, size_t i);
 

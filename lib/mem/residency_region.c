@@ -52,6 +52,7 @@
 #define WHY_UNWRITTEN "pages that were allocated but never written count as untouched"
 #define WHY_FILE "a file of a disk: pages that only others have in memory are not counted"
 #define WHY_SECRET "secret memory (memfd_secret): pages that only others map are not counted"
+#define WHY_ROUGH "it was looked at roughly: marks of a userfaultfd count as swapped"
 #define WHY_ZERO "pages of zeros cannot be told from others without /proc/kpageflags"
 
 static const char *const table_names[] = {
@@ -196,6 +197,8 @@ static const char *doubt(struct umem_regions_reader *reader, const struct umem_r
 		return WHY_ODD;
 	if (joint->view && joint->view->method == UMEM_OBJECT_EXTENTS)
 		return check_extents(reader, region, joint);
+	if (reader->table.rough && region->kind == UMEM_KIND_ANON)
+		return WHY_ROUGH;
 	return reader->table.zero_blind ? WHY_ZERO : NULL;
 }
 

@@ -280,10 +280,20 @@ int umem_table_words(struct umem_table *table, uint64_t start, uint64_t end,
 	return by_words(table, start, end, false, NULL, NULL, each, user);
 }
 
-static bool needs_words(const struct page_region *range)
+static bool is_rough(const struct umem_table *table)
+{
+	return table->rough && table->anonymous;
+}
+
+static bool calls_swapped(const struct page_region *range)
 {
 	return (range->categories & (PAGE_IS_SWAPPED | PAGE_IS_PRESENT | PAGE_IS_GUARD)) ==
 		PAGE_IS_SWAPPED;
+}
+
+static bool needs_words(const struct umem_table *table, const struct page_region *range)
+{
+	return calls_swapped(range) && !is_rough(table);
 }
 
 /* Can it be the huge page of zeros, and the scan does not tell? */
@@ -307,7 +317,7 @@ static uint64_t words_end(const struct umem_table *table, size_t i, size_t n)
 	for (i++; i < n && end - start < table->n_words * UMEM_PAGE_BYTES; i++) {
 		if (table->vec[i].start > end + JOIN_PAGES * UMEM_PAGE_BYTES)
 			break;
-		if (needs_words(&table->vec[i]))
+		if (needs_words(table, &table->vec[i]))
 			end = table->vec[i].end;
 	}
 	return end;
@@ -322,7 +332,9 @@ static int scanned(struct umem_table *table, size_t i, size_t n, umem_table_each
 
 	if (range->categories & PAGE_IS_GUARD)
 		return each(user, range->start, range->end, UMEM_ENTRY_GUARD);
-	if (!needs_words(range) && !may_be_zero(table, range))
+	if (calls_swapped(range) && is_rough(table))
+		return each(user, range->start, range->end, UMEM_ENTRY_SWAPPED);
+	if (!needs_words(table, range) && !may_be_zero(table, range))
 		return each(user, range->start, range->end,
 			range->categories & PAGE_IS_PFNZERO ? UMEM_ENTRY_ZERO :
 							      UMEM_ENTRY_PRESENT);
@@ -355,7 +367,7 @@ static int take_ranges(struct umem_table *table, size_t n, uint64_t *done, struc
 		range->start = umem_max_u64(range->start, *done);
 		if (range->start >= range->end)
 			continue;
-		if (needs_words(range))
+		if (needs_words(table, range))
 			mix->swapped += (range->end - range->start) >> UMEM_PAGE_SHIFT;
 		mix->runs++;
 		if (range->start > *done)

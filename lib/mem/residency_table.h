@@ -50,6 +50,8 @@ enum umem_huge_zero {
  * @blind: what the kernel shows to CAP_SYS_ADMIN only is passed over.
  * @anonymous: what is read is anonymous memory; set by the caller, like the next.
  * @pool: huge pages of the pool.
+ * @rough: of anonymous memory all that a scan calls swapped is taken for that; see
+ *	umem_residency_rough().
  * @zero_blind: a page of zeros may have been taken for a page; the caller clears it.
  * @huge_zero: found out when a huge page is seen that could be it.
  * @guard: PAGE_IS_GUARD, or 0 where the kernel does not know it.
@@ -64,6 +66,7 @@ struct umem_table {
 	bool blind;
 	bool anonymous;
 	bool pool;
+	bool rough;
 	bool zero_blind;
 	enum umem_huge_zero huge_zero;
 	uint64_t guard;

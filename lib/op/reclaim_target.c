@@ -16,9 +16,10 @@
  * and was put out by the kernel between two looks is missed: the kernel is at
  * work then, and we hold still.
  *
- * The map is made anew for each look. It costs a nanosecond for a page that is
- * resident and some thirty for one that is swapped, reads nothing in, and is
- * right also where pages came and went by other hands than ours.
+ * The map is made anew for each look, which reads nothing in, and is right also where
+ * pages came and went by other hands than ours. It costs some ns a page; where every
+ * few pages change between in and out, as under samples, telling swap entries from marks
+ * would cost fifty, so where nobody makes marks that is not done.
  */
 #include "lib/op/reclaim_target.h"
 
@@ -366,8 +367,11 @@ static int note_interval(struct umem_reclaim_target *t, const struct umem_reclai
 int umem_reclaim_target_look(struct umem_reclaim_target *t, uint64_t now_ns,
 	const struct umem_reclaim_swap *swap, struct umem_note *note)
 {
-	int r = umem_residency_refresh(t->map, note);
+	int r;
 
+	/* Marks are on memory that is watched, or served by others. */
+	umem_residency_rough(t->map, t->tries && t->toucher.served.n == 0 && !t->watch);
+	r = umem_residency_refresh(t->map, note);
 	t->dt_ns = t->looked_ns ? now_ns - t->looked_ns : 0;
 	/*
 	 * What goes out stays in the swap cache of a file or a disk, but not what comes from

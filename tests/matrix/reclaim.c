@@ -71,6 +71,17 @@ static unsigned until_out(struct run *run, struct victim *v, enum v_order order,
 	return n;
 }
 
+/* What is said to be out, or on trial, has slots: by the words of its pages. */
+static void says_what_is(const struct run *run, const struct victim *v)
+{
+	uint64_t said = (run->report->sum.swapped_bytes + run->report->sum.trial_bytes) / K_PAGE;
+	uint64_t out = v_out(v, 0, v->n_hot + v->n_cold);
+
+	/* Of the rest of the process some may be out, too. */
+	T_CHECK(said >= out && said <= out + 1024, "(%llu, %llu)", (unsigned long long)said,
+		(unsigned long long)out);
+}
+
 /* Cold goes, hot stays, nothing is lost. */
 static void policy(enum umem_policy policy, enum v_order order, uint64_t enough, unsigned most)
 {
@@ -90,6 +101,7 @@ static void policy(enum umem_policy policy, enum v_order order, uint64_t enough,
 	until_out(&run, &v, order, enough, most);
 	T_CHECK(v_out(&v, HOT, COLD) >= enough, "(%s)", run.report->sum.reason);
 	run_step(&run, &v, order);
+	says_what_is(&run, &v);
 	/* Right after it was used: what is out of it now is none. */
 	T_CHECK(v_out(&v, 0, HOT) == 0);
 	run_work(&run);
