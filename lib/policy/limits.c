@@ -7,12 +7,15 @@
 /* What is not used of the share is kept for so long, and what was used too much, too. */
 #define SHARE_NS 60e9
 
+/* Of the share: what ends a run, and the looks of its last interval, is not foreseen. */
+#define SHARE_USED 0.95
+
 /* So many times its share an interval may use. */
 #define SHARE_TIMES 2
 
 void umem_cpu_share_note(struct umem_cpu_share *share, uint64_t dt_ns, uint64_t used_ns)
 {
-	double part = (double)share->max_ppm / 1e6, most = part * SHARE_NS;
+	double part = (double)share->max_ppm / 1e6 * SHARE_USED, most = part * SHARE_NS;
 
 	share->left_ns += part * (double)dt_ns - (double)used_ns;
 	if (share->left_ns > most)
@@ -23,7 +26,7 @@ void umem_cpu_share_note(struct umem_cpu_share *share, uint64_t dt_ns, uint64_t 
 
 uint64_t umem_cpu_share_left(const struct umem_cpu_share *share, uint64_t interval_ns)
 {
-	double own = (double)share->max_ppm / 1e6 * (double)interval_ns, left;
+	double own = (double)share->max_ppm / 1e6 * SHARE_USED * (double)interval_ns, left;
 
 	if (!share->max_ppm)
 		return UINT64_MAX;

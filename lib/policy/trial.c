@@ -7,6 +7,9 @@
 /* So many times its usual length a trial lasts at most. */
 #define TRIAL_TIMES 4
 
+/* What was used on trial is most likely used for longer: tried again so many holds later. */
+#define REST_TIMES 4
+
 /* One in so many of what is left, used in the last part of a trial: not worth waiting. */
 #define RECENT_MANY 4
 
@@ -102,7 +105,8 @@ static void tried(const struct judge *judge, struct umem_slice *slice,
 	slice->state = UMEM_SLICE_COLD;
 	slice->put = 0;
 	slice->warm = slice->resident;
-	umem_slice_rest(slice, judge->now_ns, judge->conf->hold_ns, judge->conf->hold_max_ns);
+	umem_slice_rest(slice, judge->now_ns, REST_TIMES * judge->conf->hold_ns,
+		judge->conf->hold_max_ns);
 	drop(slice, answer);
 }
 
@@ -225,7 +229,8 @@ static void judge_probing(const struct judge *judge, struct umem_slice *slice,
 		evict(slice, rest, "cold: nothing of the sample was used", answer);
 	} else if (slice->step == 0 && rest) {
 		/* a large sample where nothing was used says enough; else all has to be tried */
-		if (slice->back || enough <= slice->sample || enough - slice->sample >= rest)
+		if (slice->back || enough <= slice->sample || enough - slice->sample >= rest ||
+			!samples_are_right(judge))
 			try_all(answer, slice, rest);
 		else
 			try_pages(answer, enough - slice->sample, UMEM_PROBE_GROWN,
