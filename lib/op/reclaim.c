@@ -91,6 +91,7 @@ static int plan(struct umem_reclaim *reclaim, uint64_t now_ns,
 	const struct umem_limits_answer *allowed)
 {
 	size_t n = reclaim->list.n_targets;
+	uint64_t cpu_ns = umem_cpu_share_left(&reclaim->cpu, reclaim->options.interval_ns);
 	UMEM_FREE struct umem_share *shares = calloc(umem_max_u64(n, 1), sizeof(*shares));
 	int r = 0;
 
@@ -110,8 +111,13 @@ static int plan(struct umem_reclaim *reclaim, uint64_t now_ns,
 		umem_shares_divide(shares, n, allowed->allowed_bytes, UMEM_PAGE_BYTES,
 			reclaim->report.interval);
 	for (size_t i = 0; i < n && r == 0; i++)
-		r = umem_reclaim_target_plan(reclaim->list.targets[i], now_ns, shares[i].got_bytes,
-			allowed->swap_bytes / n, allowed->reason);
+		r = umem_reclaim_target_plan(reclaim->list.targets[i], now_ns,
+			&(struct umem_reclaim_allowed){
+				.bytes = shares[i].got_bytes,
+				.swap_bytes = allowed->swap_bytes / n,
+				.cpu_ns = cpu_ns == UINT64_MAX ? cpu_ns : cpu_ns / n,
+				.limit = allowed->reason,
+			});
 	return r;
 }
 

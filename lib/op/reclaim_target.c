@@ -43,6 +43,9 @@
 #define MERGE_NS 60000000000u
 #define WHOLE_NS 600000000000u
 
+/* What it costs to put a page on trial, until that is known. */
+#define TRY_NS 12000
+
 struct umem_reclaim_target *umem_reclaim_target_free(struct umem_reclaim_target *t)
 {
 	if (!t)
@@ -157,6 +160,7 @@ int umem_reclaim_target_new(int pid, const struct umem_reclaim_options *options,
 	t->claim = -1;
 	t->any_shared = true;
 	t->dry_run = options->dry_run;
+	t->try_ns = TRY_NS;
 	t->cgroup = UMEM_CGROUP_NONE;
 	umem_slices_init(&t->slices, UMEM_PAGE_BYTES);
 	set_policy(t, options);
@@ -445,6 +449,24 @@ static void decide(struct umem_reclaim_target *t, uint64_t allowed_bytes, const 
 	}
 }
 
+/*
+ * What may go on trial: no more than there is time for, so that what is best to try is
+ * tried, and not what comes first.
+ */
+static uint64_t try_pages(const struct umem_reclaim_target *t,
+	const struct umem_reclaim_allowed *allowed)
+{
+	uint64_t pages = umem_trial_room(&t->planner.trial, t->sum.trial,
+		t->sum.resident + t->sum.trial);
+
+	pages = umem_min_u64(pages, allowed->swap_bytes >> UMEM_PAGE_SHIFT);
+	if (allowed->cpu_ns == UINT64_MAX || allowed->cpu_ns == 0)
+		return allowed->cpu_ns ? pages : 0;
+	/* A slice at least, or it would never come to that. */
+	return umem_min_u64(pages, umem_max_u64(UMEM_SLICE_PAGES,
+		allowed->cpu_ns / umem_max_u64(t->try_ns, 1)));
+}
+
 /* What is not of interest any more is as it was. */
 static int release(struct umem_reclaim_target *t, uint64_t now_ns)
 {
@@ -465,15 +487,13 @@ static int release(struct umem_reclaim_target *t, uint64_t now_ns)
 }
 
 int umem_reclaim_target_plan(struct umem_reclaim_target *t, uint64_t now_ns,
-	uint64_t allowed_bytes, uint64_t swap_bytes, const char *limit)
+	const struct umem_reclaim_allowed *allowed)
 {
 	struct umem_plan_in in = {
 		.now_ns = now_ns,
 		.thrash = &t->allowed,
-		.allowed_pages = allowed_bytes >> UMEM_PAGE_SHIFT,
-		.try_pages = umem_min_u64(swap_bytes >> UMEM_PAGE_SHIFT,
-			umem_trial_room(&t->planner.trial, t->sum.trial,
-				t->sum.resident + t->sum.trial)),
+		.allowed_pages = allowed->bytes >> UMEM_PAGE_SHIFT,
+		.try_pages = try_pages(t, allowed),
 	};
 	int r;
 
@@ -485,7 +505,7 @@ int umem_reclaim_target_plan(struct umem_reclaim_target *t, uint64_t now_ns,
 		in.take_pages = answer.take_bytes >> UMEM_PAGE_SHIFT;
 	}
 	umem_plan_make(&t->planner, &t->slices, &in, &t->plan);
-	decide(t, allowed_bytes, limit);
+	decide(t, allowed->bytes, allowed->limit);
 	if (t->plan.n_release > 0) {
 		r = release(t, now_ns);
 		if (r != 0)
@@ -500,6 +520,7 @@ int umem_reclaim_target_plan(struct umem_reclaim_target *t, uint64_t now_ns,
 		umem_slices_merge(&t->slices, now_ns, WHOLE_NS);
 		t->merged_ns = now_ns;
 	}
+	t->pass = 0;
 	t->next = 0;
 	return t->huge.n ? umem_reclaim_huge_restore(t) : 0;
 }

@@ -38,6 +38,7 @@
  * @toucher: touches them, if @tries; ready since @served_ns.
  * @sampled_max_ppm: of @planner, where pages that go out are free at once.
  * @losses: how often the kernel took what was on trial out of memory.
+ * @try_ns: what it costs to put a page on trial, as seen of late.
  * @own_reads: pages that we had the kernel read from swap, so far.
  * @warm: came back once, and is resident since: the last to be chosen.
  * @used: what was written in the interval.
@@ -46,7 +47,8 @@
  * @cgroup, @psi, @psi_known: whose stalls to look at, and their last reading.
  * @sum: of the slices, in the last look.
  * @dry_run: nothing is done to it.
- * @next: the slice that umem_reclaim_target_work() goes on with.
+ * @pass, @next: where umem_reclaim_target_work() goes on: with what goes out (0) or on
+ *	trial (1), and the slice.
  * @looked_ns: when it was looked at last. @dt_ns: since the look before.
  * @merged_ns: when slices were merged last.
  */
@@ -76,6 +78,7 @@ struct umem_reclaim_target {
 	uint64_t served_ns;
 	uint32_t sampled_max_ppm;
 	unsigned losses;
+	uint64_t try_ns;
 	uint64_t own_reads;
 	struct umem_pageset warm;
 	struct umem_pageset used;
@@ -91,6 +94,7 @@ struct umem_reclaim_target {
 	bool psi_known;
 	struct umem_slices_sum sum;
 	bool dry_run;
+	unsigned pass;
 	size_t next;
 	uint64_t looked_ns;
 	uint64_t dt_ns;
@@ -120,14 +124,22 @@ int umem_reclaim_target_look(struct umem_reclaim_target *target, uint64_t now_ns
 	const struct umem_reclaim_swap *swap, struct umem_note *note);
 
 /**
- * umem_reclaim_target_plan - decide what goes out until the next look.
- * @allowed_bytes: by limits and the target's share. @swap_bytes: may go on trial.
+ * struct umem_reclaim_allowed - what a target may do until the next look.
+ * @bytes: may go out, by limits and the target's share.
+ * @swap_bytes: may get a place in swap.
+ * @cpu_ns: processor time that may be used; UINT64_MAX: any.
  * @limit: static text of the limit in effect, or NULL.
- *
- * Return: 0 or -ENOMEM.
  */
+struct umem_reclaim_allowed {
+	uint64_t bytes;
+	uint64_t swap_bytes;
+	uint64_t cpu_ns;
+	const char *limit;
+};
+
+/** umem_reclaim_target_plan - decide what goes out until the next look. Return: 0 or -ENOMEM. */
 int umem_reclaim_target_plan(struct umem_reclaim_target *target, uint64_t now_ns,
-	uint64_t allowed_bytes, uint64_t swap_bytes, const char *limit);
+	const struct umem_reclaim_allowed *allowed);
 
 /**
  * umem_reclaim_target_work - put out what was decided, at most about @max_bytes.

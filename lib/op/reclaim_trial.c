@@ -25,6 +25,7 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "lib/base/attr.h"
 #include "lib/op/advise.h"
@@ -35,6 +36,9 @@
 
 /* Losing what is on trial so often, nothing is put there any more. */
 #define LOSSES_MAX 2
+
+/* What a page costs is a mean over about so many. */
+#define TRY_MEMORY 4096
 
 int umem_reclaim_trial_find(struct umem_reclaim_target *t, const struct umem_reclaim_swap *swap)
 {
@@ -138,6 +142,14 @@ static int put_batch(void *user, struct umem_page_view *view, struct umem_page_b
 	return r;
 }
 
+static uint64_t cpu_ns(void)
+{
+	struct timespec now = { 0 };
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 int umem_reclaim_trial_put(struct umem_reclaim_target *t, struct umem_pageset *pages,
 	struct umem_pageset *went, struct umem_note *note)
 {
@@ -151,6 +163,7 @@ int umem_reclaim_trial_put(struct umem_reclaim_target *t, struct umem_pageset *p
 		.work = put_batch,
 		.user = &putting,
 	};
+	uint64_t start_ns = cpu_ns(), n_asked;
 	int r;
 
 	umem_advisor_init(&putting.out, t->target, MADV_PAGEOUT);
@@ -166,6 +179,9 @@ int umem_reclaim_trial_put(struct umem_reclaim_target *t, struct umem_pageset *p
 	if (r == UMEM_GONE)
 		umem_pages_gone(t->target, note);
 	t->own_reads += putting.moved_bytes >> UMEM_PAGE_SHIFT;
+	/* The mean of the last ones, by how many they were. */
+	n_asked = putting.asked_bytes >> UMEM_PAGE_SHIFT;
+	t->try_ns = (t->try_ns * TRY_MEMORY + cpu_ns() - start_ns) / (TRY_MEMORY + n_asked);
 	t->seen.refused_bytes += putting.asked_bytes - putting.moved_bytes;
 	return r;
 }

@@ -2,8 +2,8 @@
 /*
  * Doing what was decided for a target of reclaim.
  *
- * What slices want is done piece by piece; within a piece all that goes out, all that
- * was on trial and goes, and all that goes on trial is done together.
+ * What slices want is done piece by piece: first what goes out, and what was on trial and
+ * goes; then what goes on trial, for which there may be no time left.
  */
 #include "lib/base/attr.h"
 #include "lib/op/pageout.h"
@@ -144,6 +144,12 @@ static int pick(struct umem_reclaim_target *t, const struct umem_slice *slice,
 	return r == 0 ? umem_pick_pages(&warm, start, end, left - n, random, picked) : r;
 }
 
+/* What is done first, and what then. */
+static bool is_of_pass(const struct umem_slice *slice, unsigned pass)
+{
+	return (slice->way == UMEM_WAY_TRY) == (pass == 1);
+}
+
 /* Choose what is done to the pages of one slice. */
 static int pick_by_way(struct umem_reclaim_target *t, const struct umem_slice *slice,
 	uint64_t *random, struct piece *piece)
@@ -169,7 +175,7 @@ int umem_reclaim_target_work(struct umem_reclaim_target *t, uint64_t max_bytes,
 	for (; t->next < t->slices.n && bytes < max_bytes && r == 0; t->next++) {
 		const struct umem_slice *slice = &t->slices.v[t->next];
 
-		if (slice->want == 0 || slice->way >= N_WAYS)
+		if (slice->want == 0 || slice->way >= N_WAYS || !is_of_pass(slice, t->pass))
 			continue;
 		r = pick_by_way(t, slice, random, &piece);
 		bytes += (uint64_t)slice->want << UMEM_PAGE_SHIFT;
@@ -180,7 +186,13 @@ int umem_reclaim_target_work(struct umem_reclaim_target *t, uint64_t max_bytes,
 		r = put_out(t, &piece, UMEM_WAY_OUT, &piece.picked[UMEM_WAY_OUT], now_ns, note);
 	if (r == 0)
 		r = put_on_trial(t, &piece, now_ns, note);
-	if (r == 0)
-		*ret_bytes = bytes;
-	return r;
+	if (r != 0)
+		return r;
+	*ret_bytes = bytes;
+	if (bytes > 0 || t->pass == 1)
+		return 0;
+	/* Nothing was left of the first pass. */
+	t->pass = 1;
+	t->next = 0;
+	return umem_reclaim_target_work(t, max_bytes, now_ns, random, ret_bytes, note);
 }

@@ -19,9 +19,10 @@ enum wish {
 	WISH_TRY_FIRST,
 	WISH_TRY_MORE,
 	WISH_TRY_ALL,
+	WISH_TRY_MIXED,
 };
 
-_Static_assert(WISH_TRY_ALL < UMEM_PLAN_WISHES, "a turn for each wish");
+_Static_assert(WISH_TRY_MIXED < UMEM_PLAN_WISHES, "a turn for each wish");
 
 static const enum umem_probe_step step_of[] = {
 	[WISH_AGAIN] = UMEM_PROBE_AGAIN,
@@ -45,6 +46,7 @@ static const enum wish try_of[UMEM_PROBE_STEPS] = {
 	[UMEM_PROBE_FIRST] = WISH_TRY_FIRST,
 	[UMEM_PROBE_GROWN] = WISH_TRY_MORE,
 	[UMEM_PROBE_REST] = WISH_TRY_ALL,
+	[UMEM_PROBE_PART] = WISH_TRY_MIXED,
 };
 
 /* Of slices judged cold? */
@@ -317,7 +319,7 @@ void umem_plan_make(struct umem_planner *self, struct umem_slices *slices,
 	judge_all(self, slices, in, &plan);
 	for (size_t i = 0; i < UMEM_ARRAY_LEN(order[0]); i++)
 		grant_all(self, slices, order[turn][i], in->thrash, &purse, &plan);
-	for (enum wish w = WISH_TRY_FIRST; w <= WISH_TRY_ALL; w++)
+	for (enum wish w = WISH_TRY_FIRST; w <= WISH_TRY_MIXED; w++)
 		grant_trials(self, slices, w, &purse, &plan);
 	plan.expected_mpages = in->thrash->budget_mpages - purse.mpages;
 	plan.probe_mpages = in->thrash->probe_mpages - purse.probe_mpages;

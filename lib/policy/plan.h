@@ -28,7 +28,7 @@ enum umem_policy {
 };
 
 /** UMEM_PLAN_WISHES - kinds of what a slice may want, with none. */
-#define UMEM_PLAN_WISHES 10
+#define UMEM_PLAN_WISHES 11
 
 /**
  * struct umem_planner - settings and memory of planning for one target.

@@ -140,7 +140,8 @@ struct umem_slice_seen {
  * @wish: of umem_plan_make(), between judging and granting.
  * @seen: umem_slice_note() was called for it. @late: its memory was mapped after
  *    the first umem_slices_sync(): all that is resident counts as grown at first.
- * @tries: pages of it can be put on trial.
+ * @tries: pages of it can be put on trial. @all: what is wanted is all that was not on
+ *    trial yet.
  * @split: to be split now, set by umem_plan_make().
  */
 struct umem_slice {
@@ -176,6 +177,7 @@ struct umem_slice {
 	bool seen;
 	bool late;
 	bool tries;
+	bool all;
 	bool split;
 };
 

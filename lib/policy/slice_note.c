@@ -152,6 +152,8 @@ void umem_slice_put_out(struct umem_slice *slice, uint64_t got, uint64_t now_ns,
 		slice->sample += n;
 		slice->put = n;
 		slice->step += slice->step < UINT8_MAX;
+		if (slice->way == UMEM_WAY_TRY && slice->all)
+			slice->step = UMEM_TRIAL_WHOLE;
 	} else if (slice->state == UMEM_SLICE_COLD) {
 		slice->put += n;
 	}

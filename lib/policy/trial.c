@@ -4,6 +4,12 @@
 
 #include "lib/base/attr.h"
 
+/* A first sample of which some was used is watched so many times as long for the rest. */
+#define FIRST_TIMES 3
+
+/* A slice of which less than one in so many of the sample was used is tried before others. */
+#define QUIET_PART 8
+
 /* So many times its usual length a trial lasts at most. */
 #define TRIAL_TIMES 4
 
@@ -54,8 +60,10 @@ static void try_pages(struct umem_probe_answer *answer, uint64_t want, enum umem
 /* All that was not tried yet. */
 static void try_all(struct umem_probe_answer *answer, struct umem_slice *slice, uint64_t want)
 {
-	slice->step = UMEM_TRIAL_WHOLE - 1;
-	try_pages(answer, want, UMEM_PROBE_REST, "trying all of it");
+	bool quiet = slice->back * QUIET_PART <= slice->sample;
+
+	slice->all = true;
+	try_pages(answer, want, quiet ? UMEM_PROBE_REST : UMEM_PROBE_PART, "trying all of it");
 }
 
 /* What is still on trial is not of interest any more. */
@@ -169,10 +177,13 @@ static bool sample_is_quiet(const struct judge *judge, const struct umem_slice *
  * In use as a whole, but for little that is not worth a trial of all? Of a slice that is
  * out in part, what is left may well be in use.
  */
-static bool hot(const struct umem_slice *slice)
+static bool hot(const struct umem_trial_conf *trial, const struct umem_slice *slice)
 {
-	uint32_t most = slice->step == 0 ? slice->sample - 1 : slice->sample / 8 * 7;
+	uint32_t most = slice->sample / 8 * 7;
 
+	if (slice->step == 0)
+		most = slice->sampled_ns < FIRST_TIMES * trial->first_ns ? slice->sample - 1 :
+									   slice->sample / 2;
 	return slice->out == 0 && slice->back > most;
 }
 
@@ -210,7 +221,6 @@ static void judge_probing(const struct judge *judge, struct umem_slice *slice,
 		judge->conf->confidence_ppm);
 	/* what was used is not tried again */
 	uint64_t rest = slice->resident - umem_min_u64(slice->back, slice->resident);
-
 	bool quiet;
 
 	answer->bound_ppm = umem_probe_bound(slice->back, slice->sample,
@@ -218,9 +228,11 @@ static void judge_probing(const struct judge *judge, struct umem_slice *slice,
 	quiet = rest && sample_is_quiet(judge, slice, answer->bound_ppm);
 	answer->watched_ns = slice->watched_ns;
 	answer->reason = "on trial";
-	if (hot(slice) || slice->used > slice->n_pages / 2) {
+	if (hot(trial, slice) || slice->used > slice->n_pages / 2) {
 		in_use(judge, slice, answer);
-	} else if (slice->step == 0 && slice->sampled_ns < trial->first_ns) {
+	} else if (slice->step == 0 && slice->sampled_ns <
+		(slice->back ? FIRST_TIMES : 1) * trial->first_ns) {
+		/* the less is in use as a whole, the sooner that shows */
 		return;
 	} else if (quiet && samples_are_right(judge)) {
 		slice->state = UMEM_SLICE_COLD;
@@ -253,6 +265,7 @@ void umem_trial_judge(const struct umem_probe_conf *conf, const struct umem_tria
 		.confidence_ppm = conf->confidence_ppm,
 	};
 
+	slice->all = false;
 	if (slice->state == UMEM_SLICE_COLD) {
 		judge_cold(&judge, slice, &answer);
 	} else if (slice->state == UMEM_SLICE_PROBING && slice->sample) {

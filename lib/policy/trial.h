@@ -44,7 +44,7 @@
 /**
  * struct umem_trial_conf - settings.
  * @first_pages: pages of a slice that are tried at first.
- * @first_ns: for so long at least. What is in use as a whole shows soon.
+ * @first_ns: for so long at least, and three times as long if some was used.
  * @step_ns: the sample that is large enough is tried at least this long.
  * @whole_ns: and a slice as a whole; at most four times as long. These two are
  *            multiplied by the factor of the outer loop.

@@ -82,11 +82,48 @@ static void observe(struct target *target, const struct trace *trace, double now
 	}, &target->answer);
 }
 
-/* Plan, carry it out, and tell what went out. */
-static void act(struct target *target, uint64_t now_ns, uint64_t dt_ns, uint64_t allowed_pages,
-	struct run_point *point)
+/* What it costs to move a page, in microseconds, as measured beside a busy target. */
+static const unsigned move_us[] = {
+	[UMEM_WAY_OUT] = 12,
+	[UMEM_WAY_TRY] = 16,
+	[UMEM_WAY_DROP] = 5,
+	[UMEM_WAY_RELEASE] = 2,
+};
+
+/*
+ * Do what the slices want: first what goes out, then what goes on trial, as far as there
+ * is time for it. Return: pages that went out; @ret_tried: on trial.
+ */
+static uint64_t carry_out(struct target *target, uint64_t now_ns, uint64_t us,
+	uint64_t *ret_tried)
 {
-	uint64_t got = 0;
+	uint64_t got[2] = { 0 };
+
+	for (size_t k = 0; k < 2 * target->slices.n; k++) {
+		struct umem_slice *slice = &target->slices.v[k % target->slices.n];
+		bool tries = slice->way == UMEM_WAY_TRY;
+		uint64_t want = slice->want, n, cost = want * move_us[slice->way];
+
+		if (!want || tries != k / target->slices.n)
+			continue;
+		if (slice->way != UMEM_WAY_RELEASE && cost > us)
+			continue;
+		us -= umem_min_u64(cost, us);
+		n = model_move(&target->model, slice);
+		T_CHECK(n == want, "more was wanted than is there");
+		got[tries] += slice->way == UMEM_WAY_RELEASE ? 0 : n;
+		umem_slice_put_out(slice, n, now_ns, target->planner.probe.hold_ns);
+	}
+	*ret_tried = got[1];
+	return got[0];
+}
+
+/* Plan, carry it out, and tell what went out. */
+static void act(struct target *target, const struct trace *trace, uint64_t now_ns,
+	uint64_t dt_ns, uint64_t allowed_pages, struct run_point *point)
+{
+	uint64_t cpu_us = trace->cpu_us_s ? trace->cpu_us_s * dt_ns / SECOND_NS : UINT64_MAX;
+	uint64_t got, tried, out;
 	struct umem_pressure_answer take;
 
 	umem_pressure_next(&target->pressure,
@@ -96,32 +133,26 @@ static void act(struct target *target, uint64_t now_ns, uint64_t dt_ns, uint64_t
 		.now_ns = now_ns,
 		.thrash = &target->answer,
 		.allowed_pages = allowed_pages,
-		.try_pages = umem_trial_room(&target->planner.trial, target->sum.trial,
-			target->sum.resident + target->sum.trial),
+		.try_pages = umem_min_u64(umem_trial_room(&target->planner.trial,
+			target->sum.trial, target->sum.resident + target->sum.trial),
+			cpu_us / move_us[UMEM_WAY_TRY]),
 		.take_pages = take.take_bytes / MODEL_PAGE_BYTES,
 	}, &target->plan);
-	for (size_t i = 0; i < target->slices.n; i++) {
-		struct umem_slice *slice = &target->slices.v[i];
-		uint64_t want = slice->want, n;
-
-		if (!want)
-			continue;
-		n = model_move(&target->model, slice);
-		T_CHECK(n == want, "more was wanted than is there");
-		got += slice->way == UMEM_WAY_RELEASE ? 0 : n;
-		umem_slice_put_out(slice, n, now_ns, target->planner.probe.hold_ns);
-	}
-	T_CHECK(got == target->plan.want_pages &&
-		got - target->plan.try_pages <= allowed_pages);
-	umem_thrash_spend(&target->thrash, target->plan.expected_mpages,
-		target->plan.probe_mpages);
+	got = carry_out(target, now_ns, cpu_us, &tried);
+	T_CHECK(got <= allowed_pages);
+	if (!trace->cpu_us_s)
+		T_CHECK(got + tried == target->plan.want_pages);
+	out = target->plan.want_pages - target->plan.try_pages;
+	if (out)
+		umem_thrash_spend(&target->thrash, target->plan.expected_mpages * got / out,
+			target->plan.probe_mpages * got / out);
 	T_OK(umem_slices_split(&target->slices, count, target, dt_ns));
 	if (now_ns >= target->merge_ns) {
 		target->merge_ns = now_ns + MINUTE_NS;
 		umem_slices_merge(&target->slices, now_ns, WHOLE_NS);
 	}
-	point->put += got - target->plan.try_pages;
-	point->tried += target->plan.try_pages;
+	point->put += got;
+	point->tried += tried;
 	point->sampled += target->plan.sample_pages;
 }
 
@@ -159,7 +190,7 @@ static void step(struct run *self, struct target *targets, struct umem_share *sh
 	umem_shares_divide(shares, n, n > 1 ? (uint64_t)(self->interval_s * SHARED_BYTES) :
 		UINT64_MAX, MODEL_PAGE_BYTES, k);
 	for (unsigned i = 0; i < n; i++)
-		act(&targets[i], now_ns, dt_ns,
+		act(&targets[i], trace, now_ns, dt_ns,
 			n > 1 ? shares[i].got_bytes / MODEL_PAGE_BYTES : UINT64_MAX, point);
 	point->rate_ppm = targets[0].answer.rate_ppm_min;
 	point->state = targets[0].answer.state;

@@ -15,6 +15,7 @@
  *           for the first time; 0: never.
  * @source: what a tracker would know; for the policies that use one. @age_only: only
  *          that makes it differ from another trace.
+ * @cpu_us_s: microseconds of processor time a second that moving pages may take; 0: any.
  * @setup: the state at the begin. @target: number of the target.
  * @tick: what changes at @now_s, before the interval of @dt_s; may be NULL.
  */
@@ -27,6 +28,7 @@ struct trace {
 	unsigned event;
 	enum umem_use_source source;
 	bool age_only;
+	unsigned cpu_us_s;
 	void (*setup)(struct model *model, unsigned target);
 	void (*tick)(struct model *model, double now_s, double dt_s);
 };
