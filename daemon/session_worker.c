@@ -17,7 +17,7 @@
 static bool too_many_deaths(struct session *s)
 {
 	uint64_t now_ns = umem_now_ns(), *oldest = &s->deaths[s->restarts % SESSION_DEATHS];
-	bool many = s->restarts >= SESSION_DEATHS && now_ns - *oldest < SESSION_DEATHS_NS;
+	bool many = *oldest && now_ns - *oldest < SESSION_DEATHS_NS;
 
 	*oldest = now_ns;
 	s->restarts++;
