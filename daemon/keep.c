@@ -198,7 +198,7 @@ void keep_take(struct kept *kept, const char *name, int fd)
 static int read_state(const struct one *one, struct umem_json **ret_json)
 {
 	UMEM_FREE void *text = NULL;
-	struct umem_json *json;
+	struct umem_json *json = NULL;
 	size_t len;
 	int r = one->fds[PART_STATE] < 0 || one->fds[PART_JOURNAL] < 0 || one->fds[0] < 0 ?
 		-ENODATA : umem_record_read(one->fds[PART_STATE], MAX_BYTES, &text, &len);

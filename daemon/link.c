@@ -150,7 +150,7 @@ static bool take_reply(struct link *link, struct umem_frame *frame)
 	const struct umem_idl_entry *entry = link->method;
 	struct umem_note note = { 0 };
 	char where[UMEM_IDL_WHERE];
-	struct umem_reply reply;
+	struct umem_reply reply = { 0 };
 	void (*answered)(void *, const struct link_answer *) = link->answered;
 	int r = umem_reply_decode(frame->text, frame->len_bytes, &limits, &reply, &note);
 
@@ -164,8 +164,7 @@ static bool take_reply(struct link *link, struct umem_frame *frame)
 	if (r < 0 || !link->method || reply.continues) {
 		log_error("worker %d said what it may not say (%s)", (int)link->worker.pid,
 			note.text);
-		if (r == 0)
-			umem_reply_deinit(&reply);
+		umem_reply_deinit(&reply);
 		return false;
 	}
 	answer.parameters = reply.parameters;
@@ -179,7 +178,7 @@ static bool take_reply(struct link *link, struct umem_frame *frame)
 
 static void receive(struct link *link)
 {
-	struct umem_frame frame;
+	struct umem_frame frame = { 0 };
 	int r = umem_inbox_receive(&link->inbox, link->worker.calls_fd);
 
 	if (r == 0)

@@ -111,7 +111,7 @@ int spawn_worker(const struct spawn_options *options, struct spawned *ret_spawne
 	UMEM_FD int broker_other = -1;
 	UMEM_FD int root = -1;
 	UMEM_FD int pidfd = -1;
-	pid_t pid;
+	pid_t pid = -1;
 	int r = socket_pair(&calls, &calls_other);
 
 	if (r == 0)

@@ -42,7 +42,7 @@ static int ask(struct broker *broker, const char *method, struct umem_json *para
 	struct umem_reply *ret_reply, struct umem_frame *ret_frame)
 {
 	UMEM_CLEANUP(umem_frame_deinit) struct umem_frame frame = { 0 };
-	struct umem_reply reply;
+	struct umem_reply reply = { 0 };
 	char *text;
 	size_t len;
 	int64_t error;
@@ -80,7 +80,7 @@ static int open_mapped(void *user, uint64_t start, uint64_t end, int flags, int 
 {
 	UMEM_CLEANUP(umem_frame_deinit) struct umem_frame frame = { 0 };
 	struct umem_json *parameters = mapping(start, end);
-	struct umem_reply reply;
+	struct umem_reply reply = { 0 };
 	int fd, r;
 
 	umem_json_set_bool(parameters, "write", (flags & O_ACCMODE) != O_RDONLY);
@@ -123,7 +123,7 @@ static enum umem_backing backing(void *user, const struct umem_vma *vma)
 	UMEM_CLEANUP(umem_frame_deinit) struct umem_frame frame = { 0 };
 	enum umem_backing found = UMEM_BACKING_UNKNOWN;
 	struct broker *broker = user;
-	struct umem_reply reply;
+	struct umem_reply reply = { 0 };
 	const char *word;
 
 	if (is_known_file(broker, vma, device))
@@ -145,7 +145,7 @@ static int mappers(void *user, struct umem_json *objects, struct umem_json **ret
 {
 	UMEM_CLEANUP(umem_frame_deinit) struct umem_frame frame = { 0 };
 	struct umem_json *parameters = umem_json_object();
-	struct umem_reply reply;
+	struct umem_reply reply = { 0 };
 	int r;
 
 	umem_json_set_consume(parameters, "objects", objects);

@@ -175,7 +175,7 @@ static int add_table(struct umem_watch *watch, struct answer *answer)
 	uint64_t n = 0;
 	size_t n_gone, len;
 	const struct umem_range *gone = umem_watch_gone(watch, &n_gone);
-	int fd, r = umem_watch_each(watch, count_range, &n);
+	int fd = -1, r = umem_watch_each(watch, count_range, &n);
 
 	if (r < 0)
 		return r;
@@ -272,7 +272,7 @@ static int add_bitmap(struct umem_watch *watch, struct answer *answer)
 	struct bitmap b = { .gap_pages = GAP_PAGES };
 	uint64_t len = 0;
 	void *at = NULL;
-	int fd, r = add_gone(watch, 0, answer);
+	int fd = -1, r = add_gone(watch, 0, answer);
 
 	while (r == 0) {
 		b.n = 0;

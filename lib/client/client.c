@@ -231,7 +231,7 @@ int umem_client_call(struct umem_client *client, const char *method,
 	struct umem_client_answer *ret_answer, struct umem_note *note)
 {
 	uint64_t end_ns = umem_now_ns() + client->timeout_ns;
-	struct umem_client_answer answer;
+	struct umem_client_answer answer = { 0 };
 	int r = check_free(client, note);
 
 	if (r < 0) {

@@ -38,7 +38,7 @@
 #define TICK_US 5000
 
 /* The smallest nice value. */
-#define FIRST_NICE -20
+#define FIRST_NICE (-20)
 
 /* How often and how far apart a refusal to be traced is checked. */
 #define SEIZE_TRIES    3

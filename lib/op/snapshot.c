@@ -160,7 +160,8 @@ int umem_snapshot_name_workers(struct umem_snapshotter *s)
 int umem_snapshot_stop(struct umem_snapshotter *s, struct umem_note *note)
 {
 	UMEM_FREE struct umem_freeze_process *v = calloc(s->n, sizeof(*v));
-	UMEM_FREE struct umem_snapshot_member **whose = calloc(s->n, sizeof(s->v));
+	UMEM_FREE struct umem_snapshot_member **whose =
+		calloc(s->n, sizeof(struct umem_snapshot_member *));
 	uint64_t deadline_ns = umem_now_ns() + STOP_DEADLINE_NS;
 	int r;
 

@@ -112,7 +112,7 @@ static int begin(struct umem_snapshotter *s, struct cow *c, struct umem_note *no
 	UMEM_FREE struct umem_cow_member *v = calloc(s->n, sizeof(*v));
 	int r = 0;
 
-	c->members = calloc(s->n, sizeof(s->v));
+	c->members = calloc(s->n, sizeof(struct umem_snapshot_member *));
 	c->swapped = calloc(s->n, sizeof(*c->swapped));
 	c->read_in = calloc(s->n, sizeof(*c->read_in));
 	if (!v || !c->members || !c->swapped || !c->read_in)

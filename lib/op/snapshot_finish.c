@@ -140,7 +140,7 @@ static int list_incomplete(struct umem_snapshotter *s, struct umem_image_incompl
 
 static int describe_image(struct umem_snapshotter *s)
 {
-	UMEM_FREE struct umem_image_process *v = calloc(s->n, sizeof(*v));
+	UMEM_FREE struct umem_image_process *v = calloc(s->n + 1, sizeof(*v));
 	UMEM_FREE struct umem_image_incomplete *why = NULL;
 	struct utsname uts = { 0 };
 	struct umem_image_info info = {

@@ -78,7 +78,8 @@ int umem_cow_part_new(struct umem_cow *cow, uint64_t n_pages, uint64_t unit_page
 		return -ENOMEM;
 	if (cow->n_parts == cow->parts_room) {
 		size_t room = cow->parts_room ? cow->parts_room * 2 : 64;
-		struct umem_cow_part **v = reallocarray(cow->parts, room, sizeof(*v));
+		struct umem_cow_part **v = reallocarray(cow->parts, room,
+			sizeof(struct umem_cow_part *));
 
 		if (!v)
 			return -ENOMEM;

@@ -50,10 +50,10 @@ int umem_cow_populated(const struct umem_cow *cow, size_t member, struct umem_pa
 
 static const char *const reasons[UMEM_COW_N_STATES] = {
 	[UMEM_COW_LOST_UNMAPPED] = "unmapped by the program before it was copied",
-	[UMEM_COW_LOST_DISCARDED] = "discarded by the program before it was copied, "
-				    "in a way that does not wait",
-	[UMEM_COW_LOST_CHANGED] = "found unprotected before it was copied (replaced, merged, "
-				  "or made a guard)",
+	[UMEM_COW_LOST_DISCARDED] =
+		"discarded by the program before it was copied, in a way that does not wait",
+	[UMEM_COW_LOST_CHANGED] =
+		"found unprotected before it was copied (replaced, merged, or made a guard)",
 	[UMEM_COW_LOST_UNREADABLE] = "cannot be read",
 	[UMEM_COW_LOST_PUNCHED] = "punched out of its object before it was copied",
 	[UMEM_COW_LOST_GONE] = "the process ended before it was copied",

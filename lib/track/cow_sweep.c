@@ -186,7 +186,7 @@ static int read_run(struct umem_cow *cow, const struct umem_cow_process *process
 {
 	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges holes = { 0 };
 	struct umem_range run = { addr, addr + (n_pages << UMEM_PAGE_SHIFT) };
-	uint8_t intact[UMEM_COW_CHUNK_PAGES];
+	uint8_t intact[UMEM_COW_CHUNK_PAGES] = { 0 };
 	int r = umem_procmem_read(process->target->tid, process->mem_fd, UMEM_PROCMEM_AUTO, &run,
 		1, cow->sweep.bytes, &holes);
 
