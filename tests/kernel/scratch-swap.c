@@ -175,8 +175,11 @@ static const char *switch_on(struct area *area, uint64_t size_bytes)
 	if (swapon(area->path, SWAP_FLAG_PREFER | priority) < 0)
 		T_SKIP("no swap on %s: %s", area->path, strerror(errno));
 	area->on = true;
-	priority++;
 	take_over();
+	/* Slots of pages that were let go while they were written come back only so. */
+	T_SYS(swapoff(area->path));
+	T_SYS(swapon(area->path, SWAP_FLAG_PREFER | priority));
+	priority++;
 	newest = area;
 	type_of(area->path);
 	return area->path;
