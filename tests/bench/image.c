@@ -6,7 +6,8 @@
  * copies the same memory (/proc/PID/mem) with the flags that umemctl writes with, O_DIRECT
  * and an fsync, in pieces of 1 MiB; and zeros, of which nothing is read: no copy is faster.
  *
- * An increment: 5% of the pages have new content since the parent, evenly spread.
+ * An increment: 5% of the pages have new content since the parent, evenly spread; found by
+ * comparing all of memory with the parent, and known from a session (--trigger stdin).
  */
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -22,12 +23,14 @@
 #define PERCENT	 5u
 
 /** enum job - what is measured. */
-enum job { DD_MEMORY, DD_ZEROS, NONE, ZSTD, VERIFY, READ, VERIFY_ZSTD, READ_ZSTD, PART, N_JOBS };
+enum job { DD_MEMORY, DD_ZEROS, NONE, ZSTD, VERIFY, READ, VERIFY_ZSTD, READ_ZSTD, PART, TRACKED,
+	N_JOBS };
 
 static const char *const job_names[N_JOBS] = { "dd, same memory", "dd, zeros", "codec none",
-	"codec zstd", "verify", "read", "verify zstd", "read zstd", "5% changed" };
+	"codec zstd", "verify", "read", "verify zstd", "read zstd", "5% changed",
+	"5%, tracked" };
 
-static char paths[3][128]; /* without a codec, with, an increment */
+static char paths[4][128]; /* without a codec, with, an increment, one of a session */
 
 static unsigned n_runs(void)
 {
@@ -93,6 +96,48 @@ static uint64_t read_all(const struct b_writer *w, const char *path)
 	return spawn(argv);
 }
 
+/* Until an image of a series is there. */
+static void await_image(FILE *out)
+{
+	char *line = NULL;
+	size_t room = 0;
+	bool done = false;
+
+	while (!done && getline(&line, &room, out) > 0)
+		done = strstr(line, "\"done\"") != NULL;
+	T_CHECK(done, "the series has ended");
+	free(line);
+}
+
+/* The second image of a session: what it stores is known by then. */
+static uint64_t tracked(struct b_writer *w)
+{
+	char pid[16], first[160];
+	const char *argv[] = { cl_umemctl(), "--json", "snapshot", pid, "-o", first, "--codec",
+		"none", "--method", "precopy", "--trigger", "stdin", NULL };
+	uint64_t start_ns;
+	pid_t child;
+	FILE *out;
+	int in;
+
+	snprintf(pid, sizeof(pid), "%d", (int)w->pid);
+	snprintf(first, sizeof(first), "%s", cl_path("series"));
+	snprintf(paths[3], sizeof(paths[3]), "%.120s.1", first);
+	unlink(paths[3]);
+	child = cl_spawn(argv, "series.log", &in, &out);
+	await_image(out);
+	b_writer_change(w, PERCENT);
+	start_ns = b_now_ns();
+	T_SYS(write(in, "\n", 1));
+	await_image(out);
+	start_ns = b_now_ns() - start_ns;
+	close(in);
+	T_CHECK(t_wait(child) == 0);
+	fclose(out);
+	unlink(first);
+	return start_ns;
+}
+
 static uint64_t run_job(struct b_writer *w, enum job job)
 {
 	switch (job) {
@@ -109,6 +154,8 @@ static uint64_t run_job(struct b_writer *w, enum job job)
 	case READ:
 	case READ_ZSTD:
 		return read_all(w, paths[job == READ_ZSTD]);
+	case TRACKED:
+		return tracked(w);
 	default:
 		b_writer_change(w, PERCENT);
 		return take(w, paths[2], "none", paths[0]);
@@ -132,6 +179,8 @@ static const char *made_by(enum job job)
 		return paths[1];
 	case PART:
 		return paths[2];
+	case TRACKED:
+		return paths[3];
 	default:
 		return "";
 	}
@@ -170,8 +219,9 @@ int main(void)
 		medians[job] = b_median(took[job], n_runs());
 	for (enum job job = 0; job < N_JOBS; job++)
 		print_job(&w, job, medians[job], medians[DD_MEMORY]);
-	printf("the increment: %.1f%% of the time, %.1f%% of the size of the whole\n",
+	printf("the increment: %.1f%% of the time, tracked %.1f%%, %.1f%% of the size of the whole\n",
 		100.0 * (double)medians[PART] / (double)medians[NONE],
+		100.0 * (double)medians[TRACKED] / (double)medians[NONE],
 		100.0 * (double)size_of(paths[2]) / (double)umem_max_u64(size_of(paths[0]), 1));
 	b_writer_end(&w);
 	return 0;
