@@ -35,6 +35,7 @@ struct churn {
 	unsigned bit;
 	uint64_t random;
 	void (*run)(struct churn *churn);
+	bool began; /* its first round */
 };
 
 static void wrong(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
@@ -61,6 +62,7 @@ static const struct sc_scratch *scratch_of(const struct churn *churn)
 static void round_begins(struct churn *churn)
 {
 	__atomic_fetch_add(&churn->hot->churns[__builtin_ctz(churn->bit)], 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&churn->began, true, __ATOMIC_RELEASE);
 	usleep(100 + (unsigned)t_below(&churn->random, 400));
 }
 
@@ -365,8 +367,10 @@ static void run_ring(struct churn *churn)
 	struct iovec pinned = { (void *)s->at, RING_PAGES * SC_PAGE };
 	struct io_uring ring;
 
-	if (io_uring_queue_init(8, &ring, 0) < 0)
+	if (io_uring_queue_init(8, &ring, 0) < 0) {
+		round_begins(churn);
 		return;
+	}
 	if (io_uring_register_buffers(&ring, &pinned, 1) < 0)
 		wrong("a buffer cannot be registered");
 	for (uint64_t gen = 1;; gen++) {
@@ -493,4 +497,7 @@ void sc_churn_start(const struct sc_plan *plan, struct sc_hot *hot, unsigned chu
 			.random = seed + i, .run = churns[i].run };
 		T_CHECK(pthread_create(&thread, NULL, run_churn, &given[i]) == 0);
 	}
+	/* Each has opened what it needs, so that nothing of that is taken for ours. */
+	for (size_t i = 0; i < sizeof(churns) / sizeof(churns[0]); i++)
+		T_UNTIL(20, !given[i].run || __atomic_load_n(&given[i].began, __ATOMIC_ACQUIRE));
 }
