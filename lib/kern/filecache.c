@@ -67,7 +67,7 @@ int umem_filecache_open_mapping(int pid, uint64_t start, uint64_t end, int flags
 	struct stat st;
 	int fd;
 
-	if (flags != O_RDONLY && flags != O_RDWR)
+	if ((flags & ~O_NONBLOCK) != O_RDONLY && (flags & ~O_NONBLOCK) != O_RDWR)
 		return -EINVAL;
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", pid,
 		(unsigned long long)start, (unsigned long long)end);

@@ -66,6 +66,18 @@ static int open_view(int fd, const char *method, struct look *look)
 	return own < 0 ? -errno : umem_object_open_consume(own, method, 0, &look->view);
 }
 
+static enum umem_swap_place place_now(void)
+{
+	UMEM_CLEANUP(umem_swap_areas_deinit) struct umem_swap_areas areas = { 0 };
+	struct umem_meminfo info;
+	bool known;
+
+	if (umem_swap_areas_read(NULL, NULL, &areas) < 0)
+		return UMEM_SWAP_UNKNOWN;
+	known = umem_meminfo_read(NULL, &info) == 0;
+	return umem_swap_place(&areas, known ? &info : NULL);
+}
+
 static int take(void *user, uint64_t start, uint64_t end, enum umem_state state)
 {
 	struct look *look = user;
@@ -73,7 +85,7 @@ static int take(void *user, uint64_t start, uint64_t end, enum umem_state state)
 
 	if (state == UMEM_STATE_SWAPPED) {
 		if (look->place == UMEM_SWAP_UNKNOWN)
-			look->place = umem_swap_place();
+			look->place = place_now();
 		if (look->place == UMEM_SWAP_DEVICE)
 			look->known &= umem_object_in_memory(&look->view, start, end, &bytes) == 0;
 		look->cached_bytes += bytes;
@@ -85,7 +97,7 @@ static const char *doubt(struct umem_object_view *view)
 {
 	if (view->method != UMEM_OBJECT_EXTENTS)
 		return NULL;
-	if (umem_swap_place() != UMEM_SWAP_NOWHERE)
+	if (place_now() != UMEM_SWAP_NOWHERE)
 		return "pages in the swap cache count as resident";
 	return umem_object_all_written(view) ? NULL :
 		"pages that were allocated but never written count as untouched";

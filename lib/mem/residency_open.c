@@ -12,7 +12,8 @@
  *
  * The same: device and inode are what the mapping has. What cannot be found by
  * any is told apart from files of disks by its name (those that the kernel gives
- * to memory) and its device (memory has none, so its major number is 0).
+ * to memory) and its device (memory has none, so its major number is 0). A process
+ * that has no /proc asks whoever opens things for it, who does so by the first way.
  *
  * A look must not show. Only memory is opened, for reading, and without waiting:
  * a lease (fcntl(2)) would have its holder asked first. It is looked at by a
@@ -185,6 +186,35 @@ static int open_by_name(const struct umem_region *region, int *ret_fd)
 	return open_path(region->name, region, ret_fd);
 }
 
+/* By whoever may open it; who asks what it is before, so that no other file is opened. */
+static int open_by_reach(const struct umem_target *target, const struct umem_region *region,
+	int *ret_fd)
+{
+	const struct umem_vma vma = {
+		.start = region->start,
+		.end = region->end,
+		.inode = region->inode,
+		.dev_major = region->dev_major,
+		.dev_minor = region->dev_minor,
+		.name = region->name,
+	};
+	enum umem_backing backing = umem_region_needs_backing(&vma) ?
+		umem_target_backing(target, &vma) : UMEM_BACKING_SHMEM;
+	UMEM_FD int fd = -1;
+	int r;
+
+	if (backing == UMEM_BACKING_FILE || backing == UMEM_BACKING_DEVICE)
+		return -ENOTSUP;
+	r = umem_target_open_mapped(target, region->start, region->end, O_RDONLY | O_NONBLOCK,
+		&fd);
+	if (r == 0)
+		r = look(fd, region);
+	if (r < 0)
+		return r == -ENOENT ? -ESTALE : r == -ENODEV ? -ENOTSUP : r;
+	*ret_fd = umem_fd_take(&fd);
+	return 0;
+}
+
 int umem_opener_open(struct umem_opener *opener, const struct umem_region *region,
 	int *ret_fd)
 {
@@ -193,6 +223,8 @@ int umem_opener_open(struct umem_opener *opener, const struct umem_region *regio
 
 	if (region->inode == 0 || region->dev_major != 0)
 		return -ENOTSUP;
+	if (opener->target->reach)
+		return open_by_reach(opener->target, region, ret_fd);
 	if (!opener->no_map_files) {
 		snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", opener->target->tid,
 			(unsigned long long)region->start, (unsigned long long)region->end);

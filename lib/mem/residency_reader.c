@@ -7,8 +7,7 @@
 #include <sys/mman.h>
 
 #include "lib/base/attr.h"
-#include "lib/kern/swapdev.h"
-#include "lib/kern/vmstat.h"
+#include "lib/mem/machine.h"
 #include "lib/mem/pageset.h"
 
 /* Is it known, by a probe or an override, that there is no such thing? */
@@ -68,9 +67,14 @@ int umem_regions_reader_init(struct umem_regions_reader *reader,
 		reader->table_method = UMEM_TABLE_WORDS;
 	r = umem_table_init(&reader->table, target->pagemap_fd,
 		blind || reader->table_method == UMEM_TABLE_SMAPS);
-	if (r == 0 && lacks(feats, UMEM_FEAT_GUARD_REGIONS))
+	if (r < 0)
+		return r;
+	if (lacks(feats, UMEM_FEAT_GUARD_REGIONS))
 		reader->table.guard = 0;
-	return r;
+	/* For root only; without it the words alone do not tell pages of zeros. */
+	if (!reader->table.blind)
+		umem_machine_open_frames(target, &reader->table.kpageflags_fd);
+	return 0;
 }
 
 void umem_regions_reader_deinit(struct umem_regions_reader *reader)
@@ -164,35 +168,30 @@ bool umem_reader_guards_unseen(const struct umem_regions_reader *reader)
 	return unseen;
 }
 
-enum umem_swap_place umem_swap_place(void)
+enum umem_swap_place umem_swap_place(const struct umem_swap_areas *areas,
+	const struct umem_meminfo *info)
 {
-	struct umem_swap_areas areas = { 0 };
-	struct umem_meminfo info = { 0 };
-	enum umem_swap_place place;
 	bool memory = false;
 
-	if (umem_swap_areas_read(NULL, NULL, &areas) < 0)
+	for (size_t i = 0; i < areas->n; i++)
+		memory |= areas->v[i].is_zram && areas->v[i].used_bytes > 0;
+	if (areas->used_bytes == 0)
+		return UMEM_SWAP_NOWHERE;
+	if (umem_swap_in_memory(areas))
+		return UMEM_SWAP_MEMORY;
+	if (memory || !info || info->present == 0 || info->zswapped_bytes > 0)
 		return UMEM_SWAP_UNKNOWN;
-	for (size_t i = 0; i < areas.n; i++)
-		memory |= areas.v[i].is_zram && areas.v[i].used_bytes > 0;
-	if (areas.used_bytes == 0)
-		place = UMEM_SWAP_NOWHERE;
-	else if (umem_swap_in_memory(&areas))
-		place = UMEM_SWAP_MEMORY;
-	else if (memory || umem_meminfo_read(NULL, &info) < 0 || info.zswapped_bytes > 0)
-		place = UMEM_SWAP_UNKNOWN;
-	else if (info.present >> UMEM_MEMINFO_SWAP_CACHED & 1 && info.swap_cached_bytes == 0)
-		place = UMEM_SWAP_DEVICE_ONLY;
-	else
-		place = UMEM_SWAP_DEVICE;
-	umem_swap_areas_deinit(&areas);
-	return place;
+	return info->present >> UMEM_MEMINFO_SWAP_CACHED & 1 && info->swap_cached_bytes == 0 ?
+		UMEM_SWAP_DEVICE_ONLY : UMEM_SWAP_DEVICE;
 }
 
 enum umem_swap_place umem_reader_place(struct umem_regions_reader *reader)
 {
+	UMEM_CLEANUP(umem_machine_deinit) struct umem_machine machine = { 0 };
+
 	if (!reader->place_read)
-		reader->place = umem_swap_place();
+		reader->place = umem_machine_read(reader->target, &machine) < 0 ?
+			UMEM_SWAP_UNKNOWN : umem_swap_place(&machine.areas, &machine.info);
 	reader->place_read = true;
 	return reader->place;
 }

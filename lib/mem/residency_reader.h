@@ -7,6 +7,8 @@
 #define UMEM_MEM_RESIDENCY_READER_H
 
 #include "lib/kern/smaps.h"
+#include "lib/kern/swapdev.h"
+#include "lib/kern/vmstat.h"
 #include "lib/mem/residency_object.h"
 #include "lib/mem/residency_open.h"
 #include "lib/mem/residency_table.h"
@@ -112,8 +114,9 @@ void umem_reader_smaps_again(struct umem_regions_reader *reader);
  */
 bool umem_reader_guards_unseen(const struct umem_regions_reader *reader);
 
-/** umem_swap_place - where swapped pages of the machine are now. */
-enum umem_swap_place umem_swap_place(void);
+/** umem_swap_place - where swapped pages of the machine are now. @info: NULL: not known. */
+enum umem_swap_place umem_swap_place(const struct umem_swap_areas *areas,
+	const struct umem_meminfo *info);
 
 /** umem_reader_place - the same, of one look at all regions. */
 enum umem_swap_place umem_reader_place(struct umem_regions_reader *reader);

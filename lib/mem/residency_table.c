@@ -91,9 +91,6 @@ int umem_table_init(struct umem_table *table, int pagemap_fd, bool blind)
 		umem_table_deinit(table);
 		return -ENOMEM;
 	}
-	/* For root only; without it the words alone do not tell pages of zeros. */
-	if (!blind)
-		umem_kpage_open(UMEM_KPAGE_FLAGS, &table->kpageflags_fd);
 	return 0;
 }
 

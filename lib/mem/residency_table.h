@@ -45,7 +45,8 @@ enum umem_huge_zero {
 /**
  * struct umem_table - a reader of page tables.
  * @pagemap_fd: of umem_pagemap_open(); the caller's.
- * @kpageflags_fd: /proc/kpageflags, or -1 where it may not be read.
+ * @kpageflags_fd: /proc/kpageflags, or -1 where it may not be read; given by the caller,
+ *	and owned.
  * @zero_pfn: the frame of zeros that was seen last; the flags of others are asked.
  * @blind: what the kernel shows to CAP_SYS_ADMIN only is passed over.
  * @anonymous: what is read is anonymous memory; set by the caller, like the next.

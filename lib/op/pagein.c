@@ -25,8 +25,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/note.h"
-#include "lib/kern/swapdev.h"
-#include "lib/kern/vmstat.h"
+#include "lib/mem/machine.h"
 #include "lib/op/advise.h"
 #include "lib/op/pageout.h"
 #include "lib/op/pages.h"
@@ -108,7 +107,7 @@ UMEM_DEFINE_CLEANUP(struct job, job_free)
 
 static int job_new(struct umem_target *target, struct umem_residency *map, struct job **ret_job)
 {
-	UMEM_CLEANUP(umem_swap_areas_deinit) struct umem_swap_areas areas = { 0 };
+	UMEM_CLEANUP(umem_machine_deinit) struct umem_machine machine = { 0 };
 	struct job *job = calloc(1, sizeof(*job));
 	int r;
 
@@ -117,8 +116,8 @@ static int job_new(struct umem_target *target, struct umem_residency *map, struc
 	job->target = target;
 	job->map = map;
 	umem_advisor_init(&job->advisor, target, MADV_WILLNEED);
-	job->ahead = umem_swap_areas_read(NULL, NULL, &areas) < 0 ||
-		!umem_swap_in_memory(&areas);
+	job->ahead = umem_machine_read(target, &machine) < 0 ||
+		!umem_swap_in_memory(&machine.areas);
 	r = umem_toucher_init(&job->toucher, target);
 	if (r != 0) {
 		job_free(job);
@@ -143,7 +142,7 @@ static bool is_scarce(struct job *job, uint64_t bytes)
 	uint64_t spare;
 
 	if (job->scarce || job->result.asked_bytes < job->check_bytes ||
-		umem_meminfo_read(NULL, &info) < 0 ||
+		umem_machine_meminfo(job->target, &info) < 0 ||
 		!(info.present & 1u << UMEM_MEMINFO_AVAILABLE))
 		return job->scarce;
 	spare = umem_max_u64(info.total_bytes / SPARE_PART, SPARE_BYTES);

@@ -33,11 +33,10 @@
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
-#include "lib/kern/kpage.h"
 #include "lib/kern/lru.h"
 #include "lib/kern/procstat.h"
 #include "lib/kern/smaps.h"
-#include "lib/kern/swapdev.h"
+#include "lib/mem/machine.h"
 #include "lib/op/pageout_job.h"
 
 static int add_pins(struct umem_pageout_job *job)
@@ -112,7 +111,7 @@ static int job_new(struct umem_target *target, struct umem_residency *map, bool 
 	job->full = UMEM_N_REFUSALS;
 	umem_advisor_init(&job->advisor, target, MADV_PAGEOUT);
 	umem_own_init(&job->own, target);
-	if (umem_kpage_open(UMEM_KPAGE_FLAGS, &job->kpageflags_fd) < 0)
+	if (umem_machine_open_frames(target, &job->kpageflags_fd) < 0)
 		job->kpageflags_fd = -1;
 	r = umem_procstat_read(target->proc_fd, &stat);
 	if (r == 0 && stat.pinned_bytes > 0)
@@ -362,7 +361,7 @@ int umem_pageout_watched(struct umem_target *target,
 	uint64_t already_bytes;
 	int r;
 
-	if (!umem_swap_active())
+	if (!umem_machine_has_swap(target))
 		return umem_note_set(note, -ENOTSUP, 0, "there is no swap to put pages of pid %d "
 			"to: make an area (zram, a file) and switch it on with swapon(8)",
 			target->pid);

@@ -35,7 +35,7 @@
 #include "lib/kern/cgroup.h"
 #include "lib/kern/kpage.h"
 #include "lib/kern/lru.h"
-#include "lib/kern/swapdev.h"
+#include "lib/mem/machine.h"
 #include "lib/op/pageout_job.h"
 #include "lib/op/touch.h"
 
@@ -187,12 +187,12 @@ static int wait_written(struct umem_pageout_job *job, struct umem_pageset *cache
 }
 
 /* Does the kernel keep the slot of a page that is touched? */
-static bool keeps_slots(void)
+static bool keeps_slots(const struct umem_target *target)
 {
-	UMEM_CLEANUP(umem_swap_areas_deinit) struct umem_swap_areas areas = { 0 };
+	UMEM_CLEANUP(umem_machine_deinit) struct umem_machine machine = { 0 };
 
-	return umem_swap_areas_read(NULL, NULL, &areas) == 0 &&
-		umem_swap_free_bytes(&areas) * 2 > areas.total_bytes + (1u << 20);
+	return umem_machine_read(target, &machine) == 0 &&
+		umem_swap_free_bytes(&machine.areas) * 2 > machine.areas.total_bytes + (1u << 20);
 }
 
 /** struct freeing - the second pass. */
@@ -278,14 +278,18 @@ static int touch_and_free(struct umem_pageout_job *job, struct umem_pageset *cac
 	return r;
 }
 
-/* Have the kernel reclaim in the target's cgroup as much as is left; where it offers that. */
+/*
+ * Have the kernel reclaim in the target's cgroup as much as is left; where it offers that, and
+ * not on behalf of somebody else: others are in the cgroup, too.
+ */
 static int reclaim_rest(struct umem_pageout_job *job)
 {
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset left = { 0 };
 	UMEM_CLEANUP(umem_cgroup_deinit) struct umem_cgroup cgroup = UMEM_CGROUP_NONE;
 	int r = pages_with(job, UMEM_KPF(SWAPCACHE), &left);
 
-	if (r == 0 && !umem_pageset_empty(&left) && !umem_pageout_over(job) &&
+	if (r == 0 && !job->target->reach && !umem_pageset_empty(&left) &&
+		!umem_pageout_over(job) &&
 		umem_cgroup_of("/proc", job->target->pid, &cgroup, NULL) == 0)
 		umem_cgroup_reclaim(&cgroup, umem_pageset_bytes(&left));
 	return r;
@@ -304,7 +308,7 @@ int umem_frames_free_cached(struct umem_pageout_job *job)
 	r = wait_written(job, &cached);
 	if (r < 0)
 		return r;
-	if (keeps_slots())
+	if (keeps_slots(job->target))
 		r = touch_and_free(job, &cached);
 	else
 		job->free_note = NOTE_HALF;
@@ -313,14 +317,14 @@ int umem_frames_free_cached(struct umem_pageout_job *job)
 
 void umem_frames_sum_up(const struct umem_pageout_job *job, struct umem_pageout *result)
 {
-	UMEM_CLEANUP(umem_swap_areas_deinit) struct umem_swap_areas areas = { 0 };
+	UMEM_CLEANUP(umem_machine_deinit) struct umem_machine machine = { 0 };
 	uint64_t moved = job->moved_bytes;
 
 	if (job->kpageflags_fd < 0 || (job->hidden_bytes == moved && moved > 0)) {
 		/* Memory that poses as a device is written to at once, and its pages are freed. */
 		result->freed_known = moved == 0 ||
-			(umem_swap_areas_read(NULL, NULL, &areas) == 0 &&
-			 umem_swap_in_memory(&areas));
+			(umem_machine_read(job->target, &machine) == 0 &&
+			 umem_swap_in_memory(&machine.areas));
 		result->freed_bytes = result->freed_known ? moved : 0;
 		result->freed_note = result->freed_known ? NULL : NOTE_HIDDEN;
 		return;

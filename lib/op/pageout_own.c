@@ -30,7 +30,13 @@
 
 void umem_own_init(struct umem_own *own, const struct umem_target *target)
 {
+	const struct umem_reach *reach = target->reach;
+
 	*own = (struct umem_own){ .pagemap_fd = -1, .is_target = target->pid == getpid() };
+	/* A process that has descriptors only maps nothing but what it looks at the object by. */
+	own->is_alone = reach != NULL;
+	if (reach && reach->own_pagemap_fd >= 0)
+		own->pagemap_fd = fcntl(reach->own_pagemap_fd, F_DUPFD_CLOEXEC, 0);
 }
 
 void umem_own_deinit(struct umem_own *own)
@@ -68,7 +74,7 @@ static bool have_any(struct umem_own *own, const struct umem_page_view *view)
 		return own->smaps.n > 0;
 	own->region = view->region;
 	own->smaps.n = 0;
-	if (own->is_target || !view->region->inode || !read_maps(own))
+	if (own->is_target || own->is_alone || !view->region->inode || !read_maps(own))
 		return false;
 	for (size_t i = 0; i < own->maps.n; i++) {
 		if (!same_object(&own->maps.v[i], view))
@@ -120,7 +126,8 @@ int umem_own_put_out(struct umem_own *own, const struct umem_page_view *view,
 	uint64_t len = addrs[n - 1] + UMEM_PAGE_BYTES - addrs[0];
 	char *map;
 
-	if (own->pagemap_fd < 0 && umem_pagemap_open(getpid(), &own->pagemap_fd) < 0)
+	if (own->pagemap_fd < 0 && !own->is_alone &&
+		umem_pagemap_open(getpid(), &own->pagemap_fd) < 0)
 		own->pagemap_fd = -1;
 	map = mmap(NULL, len, PROT_READ, MAP_SHARED | MAP_NORESERVE, view->object.fd,
 		(off_t)(addrs[0] - view->shift));

@@ -18,6 +18,7 @@
  * struct umem_own - our own mappings.
  * @pagemap_fd: our page table, or -1.
  * @is_target: the target is this process.
+ * @is_alone: this process maps nothing of the target's.
  * @region: the mapping of the target that was asked about last.
  * @maps: our mappings.
  * @smaps: the same with flags, if we map what @region shows; else empty.
@@ -25,6 +26,7 @@
 struct umem_own {
 	int pagemap_fd;
 	bool is_target;
+	bool is_alone;
 	const struct umem_region *region;
 	struct umem_maps maps;
 	struct umem_smaps smaps;

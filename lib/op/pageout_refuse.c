@@ -14,9 +14,8 @@
 #include <string.h>
 
 #include "lib/base/attr.h"
-#include "lib/kern/cgroup.h"
 #include "lib/kern/kpage.h"
-#include "lib/kern/swapdev.h"
+#include "lib/mem/machine.h"
 #include "lib/op/pageout_job.h"
 
 /* Swap with so little room left is full. */
@@ -200,19 +199,10 @@ int umem_refuse_after(struct umem_pageout_job *job, const struct umem_page_view 
 /* How much more may go out for @job's target: by the areas, and by its cgroup. */
 static uint64_t room(const struct umem_pageout_job *job, enum umem_refusal *ret_limit)
 {
-	UMEM_CLEANUP(umem_swap_areas_deinit) struct umem_swap_areas areas = { 0 };
-	UMEM_CLEANUP(umem_cgroup_deinit) struct umem_cgroup cgroup = UMEM_CGROUP_NONE;
-	struct umem_cgroup_usage usage;
-	uint64_t bytes = UINT64_MAX;
+	bool limited;
+	uint64_t bytes = umem_machine_room(job->target, &limited);
 
-	*ret_limit = UMEM_REFUSAL_FULL;
-	if (umem_swap_areas_read(NULL, NULL, &areas) == 0)
-		bytes = umem_swap_free_bytes(&areas);
-	if (umem_cgroup_of("/proc", job->target->pid, &cgroup, NULL) == 0 &&
-		umem_cgroup_usage(&cgroup, &usage) == 0 && usage.swap_room_bytes < bytes) {
-		*ret_limit = UMEM_REFUSAL_LIMIT;
-		bytes = usage.swap_room_bytes;
-	}
+	*ret_limit = limited ? UMEM_REFUSAL_LIMIT : UMEM_REFUSAL_FULL;
 	return bytes;
 }
 

@@ -36,13 +36,15 @@
 #define LAST_AREA 22u
 
 /* May this process write the file? Only of such a one are pages moved. */
-static bool may_write(int fd)
+static bool may_write(const struct umem_target *target, int fd)
 {
 	struct stat st;
 	char path[40];
 
 	if (fstat(fd, &st) == 0 && st.st_uid == geteuid())
 		return true;
+	if (target->reach)
+		return target->reach->is_owner;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	return faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0;
 }
@@ -58,7 +60,7 @@ static int open_object(struct umem_opener *opener, const struct umem_region *reg
 	r = umem_opener_open(opener, region, &fd);
 	if (r < 0)
 		return r;
-	view->read_only = !may_write(fd);
+	view->read_only = !may_write(opener->target, fd);
 	return umem_object_open_consume(fd, NULL, 0, &view->object);
 }
 

@@ -13,6 +13,7 @@
 #include "lib/op/touch.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -33,6 +34,21 @@ static int find_served(struct umem_toucher *toucher, const struct umem_target *t
 	return r;
 }
 
+static int open_mem(const struct umem_target *target, int *ret_fd)
+{
+	int fd;
+
+	if (!target->reach)
+		return umem_procmem_open(target->tid, ret_fd);
+	if (target->mem_fd < 0)
+		return -EACCES;
+	fd = fcntl(target->mem_fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
 int umem_toucher_init(struct umem_toucher *toucher, const struct umem_target *target)
 {
 	uint64_t word;
@@ -40,7 +56,7 @@ int umem_toucher_init(struct umem_toucher *toucher, const struct umem_target *ta
 	int r;
 
 	*toucher = (struct umem_toucher){ .mem_fd = -1 };
-	r = umem_procmem_open(target->tid, &toucher->mem_fd);
+	r = open_mem(target, &toucher->mem_fd);
 	if (r == 0)
 		r = find_served(toucher, target);
 	/* The memory that we know still is what the process has: then the file is of it. */

@@ -61,8 +61,6 @@ static struct umem_table open_table(bool blind, bool flags)
 	struct umem_table table;
 
 	T_OK(umem_table_init(&table, -1, blind));
-	umem_fd_close(table.kpageflags_fd);
-	table.kpageflags_fd = -1;
 	if (flags) {
 		table.kpageflags_fd = (int)T_SYS(memfd_create("flags", MFD_CLOEXEC));
 		T_OK(umem_write_all(table.kpageflags_fd, file, sizeof(file)));
@@ -151,6 +149,7 @@ static void huge_zero(void)
 	(void)*(volatile char *)(at + huge);
 	T_OK(umem_pagemap_open(getpid(), &fd));
 	T_OK(umem_table_init(&table, fd, false));
+	umem_kpage_open(UMEM_KPAGE_FLAGS, &table.kpageflags_fd);
 	table.anonymous = true;
 	for (int i = 0; i < 2; i++) {
 		uint64_t bytes[UMEM_ENTRY_UNMARKED + 1] = { 0 };
