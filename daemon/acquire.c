@@ -24,7 +24,9 @@
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
 #include "lib/kern/filecache.h"
+#include "lib/kern/kpage.h"
 #include "lib/kern/pidfd.h"
+#include "lib/mem/machine.h"
 #include "lib/mem/mappers.h"
 #include "lib/mem/pass.h"
 
@@ -79,6 +81,17 @@ int acquire_attach(const struct auth_who *who, pid_t pid, struct acquired *ret_a
 	return r == 0 ? take(who, false, target, ret_acquired, note) : r;
 }
 
+int acquire_open(const struct auth_who *who, pid_t pid, struct acquired *ret_acquired,
+	struct umem_note *note)
+{
+	UMEM_CLEANUP(umem_target_freep) struct umem_target *target = NULL;
+	int r = auth_may_trace(who, pid, note);
+
+	if (r == 0)
+		r = umem_target_open(pid, NULL, &target, note);
+	return r == 0 ? take(who, false, target, ret_acquired, note) : r;
+}
+
 int acquire_adopt(const struct auth_who *who, pid_t pid, bool own, int uffd,
 	const struct umem_range *ranges, size_t n_ranges, struct acquired *ret_acquired,
 	struct umem_note *note)
@@ -97,10 +110,11 @@ int acquire_adopt(const struct auth_who *who, pid_t pid, bool own, int uffd,
 	return take(who, own, target, ret_acquired, note);
 }
 
-int acquire_open_mapped(pid_t pid, int pidfd, uint64_t start, uint64_t end, bool write,
-	int *ret_fd)
+int acquire_open_mapped(pid_t pid, int pidfd, uint64_t start, uint64_t end,
+	const struct acquire_mapping *how, int *ret_fd)
 {
-	int fd, r = umem_filecache_open_mapping(pid, start, end, write ? O_RDWR : O_RDONLY, &fd);
+	int flags = (how->write ? O_RDWR : O_RDONLY) | (how->wait ? 0 : O_NONBLOCK);
+	int fd, r = umem_filecache_open_mapping(pid, start, end, flags, &fd);
 
 	if (r < 0)
 		return r;
@@ -137,6 +151,16 @@ int acquire_mappers(const struct auth_who *who, pid_t pid, const struct umem_jso
 	struct umem_json **ret_found)
 {
 	return umem_mappers_find(pid, pid, objects, may_name, (void *)who, ret_found);
+}
+
+int acquire_machine(pid_t pid, struct umem_json **ret_found)
+{
+	return umem_machine_find(pid, ret_found);
+}
+
+int acquire_open_frames(int *ret_fd)
+{
+	return umem_kpage_open(UMEM_KPAGE_FLAGS, ret_fd);
 }
 
 int acquire_kernel(struct umem_note *note)

@@ -60,11 +60,36 @@ int acquire_adopt(const struct auth_who *who, pid_t pid, bool own, int uffd,
 	struct umem_note *note);
 
 /**
+ * acquire_open - of process @pid, for @who, only to look at it and to move its pages: it
+ * is not stopped, and nothing is put into it.
+ *
+ * Return: as acquire_attach(), and as umem_target_open().
+ */
+int acquire_open(const struct auth_who *who, pid_t pid, struct acquired *ret_acquired,
+	struct umem_note *note);
+
+/**
+ * struct acquire_mapping - how the file behind a mapping is opened.
+ * @write: for writing, too.
+ * @wait: if need be, for who holds a lease on it; else it fails.
+ */
+struct acquire_mapping {
+	bool write;
+	bool wait;
+};
+
+/**
  * acquire_open_mapped - the file behind a mapping of process @pid, which is that of
  * @pidfd. Return: 0 or -errno.
  */
-int acquire_open_mapped(pid_t pid, int pidfd, uint64_t start, uint64_t end, bool write,
-	int *ret_fd);
+int acquire_open_mapped(pid_t pid, int pidfd, uint64_t start, uint64_t end,
+	const struct acquire_mapping *how, int *ret_fd);
+
+/** acquire_machine - swap and memory of the machine: Machine of io.umemd.Broker. */
+int acquire_machine(pid_t pid, struct umem_json **ret_found);
+
+/** acquire_open_frames - what frames are used for. Return: 0 or -errno. */
+int acquire_open_frames(int *ret_fd);
 
 /** acquire_backing - what that file is, by a word of io.umemd.Broker; static text. */
 const char *acquire_backing(pid_t pid, int pidfd, uint64_t start, uint64_t end);

@@ -63,20 +63,27 @@ static bool mapping(const struct question *q, uint64_t *ret_start, uint64_t *ret
 	return start >= 0 && end > start;
 }
 
-static int open_mapped(struct question *q)
+/* Answer with @fd of @q, if @r is 0. Return: @r. */
+static int answer_fd(struct question *q, int r)
 {
-	bool write = umem_json_get_bool(q->parameters, "write", false);
-	uint64_t start, end;
-	int r;
-
-	if (!mapping(q, &start, &end))
-		return -EINVAL;
-	r = acquire_open_mapped(q->pid, q->pidfd, start, end, write, &q->fd);
 	if (r < 0)
 		return r;
 	q->answer = umem_json_object();
 	umem_json_set_u64(q->answer, "fd", 0);
 	return 0;
+}
+
+static int open_mapped(struct question *q)
+{
+	const struct acquire_mapping file = {
+		.write = umem_json_get_bool(q->parameters, "write", false),
+		.wait = umem_json_get_bool(q->parameters, "wait", true),
+	};
+	uint64_t start, end;
+
+	if (!mapping(q, &start, &end))
+		return -EINVAL;
+	return answer_fd(q, acquire_open_mapped(q->pid, q->pidfd, start, end, &file, &q->fd));
 }
 
 static int backing(struct question *q)
@@ -96,10 +103,22 @@ static int mappers(struct question *q)
 		&q->answer);
 }
 
+static int machine(struct question *q)
+{
+	return acquire_machine(q->pid, &q->answer);
+}
+
+static int open_frames(struct question *q)
+{
+	return answer_fd(q, acquire_open_frames(&q->fd));
+}
+
 static const struct subject subjects[] = {
 	{ "OpenMapped", open_mapped },
 	{ "Backing", backing },
 	{ "Mappers", mappers },
+	{ "Machine", machine },
+	{ "OpenFrames", open_frames },
 };
 
 static void work(void *user)

@@ -87,7 +87,8 @@ static struct umem_json *json_of(const struct session *s)
 	umem_json_set_u64(json, "gid", s->who.gid);
 	umem_json_set_u64(json, "client", (uint64_t)s->who.pid);
 	umem_json_set_bool(json, "admin", s->who.admin);
-	umem_json_set_bool(json, "handed", s->handed);
+	umem_json_set_bool(json, "handed", s->how == SESSION_HANDED_OFF);
+	umem_json_set_bool(json, "opened", s->how == SESSION_OPENED_ONLY);
 	umem_json_set_bool(json, "kept", s->kept);
 	umem_json_set_u64(json, "restarts", s->restarts);
 	umem_json_set_u64(json, "started_ns", s->started_ns);
@@ -243,7 +244,8 @@ static int restore(struct one *one, struct manager *manager)
 		.pid = (pid_t)umem_json_get_int(json, "client", 0),
 		.admin = umem_json_get_bool(json, "admin", false),
 	};
-	kept.handed = umem_json_get_bool(json, "handed", false);
+	kept.how = umem_json_get_bool(json, "handed", false) ? SESSION_HANDED_OFF :
+		umem_json_get_bool(json, "opened", false) ? SESSION_OPENED_ONLY : SESSION_ATTACHED;
 	kept.kept = umem_json_get_bool(json, "kept", false);
 	kept.restarts = (uint64_t)umem_json_get_int(json, "restarts", 0);
 	kept.started_ns = (uint64_t)umem_json_get_int(json, "started_ns", 0);

@@ -51,6 +51,7 @@ struct link {
 	const struct umem_idl_entry *method;
 	void (*answered)(void *user, const struct link_answer *answer);
 	void *answered_user;
+	bool more;
 	void (*died)(void *user, const char *how);
 	void *user;
 	const char *how;
@@ -143,8 +144,11 @@ static const struct umem_idl_entry *find_error(const struct link *link, const ch
 	return umem_idl_find(link->idl, UMEM_IDL_ERROR, name + len + 1);
 }
 
-/* One message of the worker's. Return: false when it does not keep to its interface. */
-static bool take_reply(struct link *link, struct umem_frame *frame)
+/*
+ * One message of the worker's. Return: false when it does not keep to its interface.
+ * @ret_continues: more replies to the same call follow; else the link may be gone.
+ */
+static bool take_reply(struct link *link, struct umem_frame *frame, bool *ret_continues)
 {
 	struct link_answer answer = { .frame = frame };
 	const struct umem_idl_entry *entry = link->method;
@@ -161,39 +165,55 @@ static bool take_reply(struct link *link, struct umem_frame *frame)
 	} else if (r == 0) {
 		r = entry ? umem_idl_check(entry->out, reply.parameters, where, &note) : -EINVAL;
 	}
-	if (r < 0 || !link->method || reply.continues) {
+	answer.continues = reply.continues;
+	if (r < 0 || !link->method || (reply.continues && (!link->more || reply.error))) {
 		log_error("worker %d said what it may not say (%s)", (int)link->worker.pid,
 			note.text);
 		umem_reply_deinit(&reply);
 		return false;
 	}
 	answer.parameters = reply.parameters;
-	link->method = NULL;
-	loop_timer_clear(link->timer);
+	if (reply.continues) {
+		loop_timer_set(link->timer, link->env->timeout_ns);
+	} else {
+		link->method = NULL;
+		loop_timer_clear(link->timer);
+	}
+	*ret_continues = reply.continues;
 	/* The link may be gone behind this. */
 	answered(link->answered_user, &answer);
 	umem_reply_deinit(&reply);
 	return true;
 }
 
-static void receive(struct link *link)
+/* Take one message that is here. Return: true when there may be more of the same call. */
+static bool take(struct link *link, int r)
 {
 	struct umem_frame frame = { 0 };
-	int r = umem_inbox_receive(&link->inbox, link->worker.calls_fd);
+	bool more = false;
 
 	if (r == 0)
 		r = umem_inbox_next(&link->inbox, &frame);
 	if (r == -EAGAIN || r == UMEM_AGAIN)
-		return;
+		return false;
 	if (r < 0) {
 		fail(link, r == -EPIPE || r == -ECONNRESET ? "it ended" :
 			"what it sent is no message");
-		return;
+		return false;
 	}
-	/* A worker answers one call at a time: what came behind is never looked at. */
-	if (!take_reply(link, &frame))
+	if (!take_reply(link, &frame, &more))
 		fail(link, "it does not keep to its interface");
 	umem_frame_deinit(&frame);
+	return more;
+}
+
+static void receive(struct link *link)
+{
+	int r = umem_inbox_receive(&link->inbox, link->worker.calls_fd);
+
+	/* A worker answers one call at a time: what came behind that is never looked at. */
+	while (take(link, r))
+		r = 0;
 }
 
 static void on_calls(void *user, unsigned what)
@@ -286,11 +306,30 @@ int link_call(struct link *link, const char *method, struct umem_json *parameter
 	link->method = umem_idl_find(link->idl, UMEM_IDL_METHOD, method);
 	link->answered = answered;
 	link->answered_user = user;
+	link->more = false;
 	if (!link->how) {
 		loop_timer_set(link->timer, link->env->timeout_ns);
 		loop_watch_for(link->calls, LOOP_READ | LOOP_WRITE);
 	}
 	return 0;
+}
+
+void link_expect_more(struct link *link)
+{
+	link->more = true;
+}
+
+void link_cancel(struct link *link)
+{
+	char *text;
+	size_t len;
+
+	/* Without memory it goes on, and ends in its own time. */
+	if (umem_call_encode_consume(INTERFACE ".Cancel", NULL, false, &text, &len) < 0 ||
+		umem_outbox_add_consume(&link->outbox, text, len, NULL, 0) < 0)
+		return;
+	if (!link->how)
+		loop_watch_for(link->calls, LOOP_READ | LOOP_WRITE);
 }
 
 bool link_busy(const struct link *link)

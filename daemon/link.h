@@ -36,11 +36,13 @@ struct link_env {
 /**
  * struct link_answer - what a call came to.
  * @error: last word of the error's name, or NULL.
+ * @continues: there are more, see link_expect_more().
  * @parameters: as the description says; borrowed.
  * @frame: descriptors; those that are not taken are closed.
  */
 struct link_answer {
 	const char *error;
+	bool continues;
 	const struct umem_json *parameters;
 	struct umem_frame *frame;
 };
@@ -76,6 +78,12 @@ int link_new(const struct link_env *env, const struct link_subject *subject,
 int link_call(struct link *link, const char *method, struct umem_json *parameters,
 	const int *fds, size_t n_fds,
 	void (*answered)(void *user, const struct link_answer *answer), void *user);
+
+/** link_expect_more - the call that is on its way may have several replies. */
+void link_expect_more(struct link *link);
+
+/** link_cancel - have the call that is on its way end soon; it is answered as any other. */
+void link_cancel(struct link *link);
 
 /** link_busy - is a call on its way? */
 bool link_busy(const struct link *link);

@@ -2,30 +2,23 @@
 /*
  * io.umemd.Dirty: rounds of dirty tracking.
  *
- * What a worker answers has the shape of what a client gets, and is passed on;
- * tables and bitmaps go by as descriptors, after a look that they are what they
- * should be.
- *
  * Monitor makes a round when it is due and the one before was read, whichever is
  * later: a slow reader gets fewer rounds, each with all that changed since.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/log.h"
 #include "daemon/manager.h"
 #include "daemon/methods.h"
+#include "daemon/pass_on.h"
 #include "daemon/peer.h"
 #include "daemon/session.h"
 #include "lib/base/clock.h"
 #include "lib/base/note.h"
 
 #define INTERVAL_MIN_NS 1000000
-
-#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 /* An error that names the target. */
 static void target_error(struct call *call, const char *name)
@@ -55,35 +48,6 @@ static void fail(struct call *call, const struct session_result *result)
 	}
 }
 
-/* Are all descriptors memory that nobody can change any more? */
-static bool are_sealed(const struct umem_frame *frame)
-{
-	for (size_t i = 0; i < frame->n_fds; i++) {
-		int seals = fcntl(frame->fds[i], F_GET_SEALS);
-
-		if (seals < 0 || (seals & SEALS) != SEALS)
-			return false;
-	}
-	return true;
-}
-
-/* What a worker answered, for a client. Return: false when it is not fit for one. */
-static bool pass_on(struct call *call, const struct link_answer *answer, bool last)
-{
-	struct umem_json *parameters;
-
-	if (!are_sealed(answer->frame)) {
-		log_error("a worker sent a descriptor that is not sealed memory");
-		return false;
-	}
-	parameters = umem_json_share(answer->parameters);
-	if (last)
-		call_reply_fds(call, parameters, answer->frame);
-	else
-		call_continue(call, parameters, answer->frame);
-	return true;
-}
-
 static void on_done(void *user, const struct session_result *result)
 {
 	struct call *call = user;
@@ -95,33 +59,23 @@ static void on_done(void *user, const struct session_result *result)
 		call_fail(call, -EPROTO, &unsealed);
 }
 
-/* The parameters of a call but for the target's name, for a worker. */
-static int copy_parameter(void *user, const char *key, const struct umem_json *value)
-{
-	if (strcmp(key, "target") != 0 && umem_json_type(value) != UMEM_JSON_NULL)
-		umem_json_set_consume(user, key, umem_json_share(value));
-	return 0;
-}
-
-static struct umem_json *for_worker(const struct call *call)
-{
-	struct umem_json *parameters = umem_json_object();
-
-	umem_json_each(call->message.parameters, copy_parameter, parameters);
-	return parameters;
-}
-
 void dirty_start(struct call *call)
 {
-	if (call->session->watch)
+	static const struct umem_note opened = {
+		.text = "the process was opened only to be looked at; attach to it to track it",
+	};
+
+	if (call->session->how == SESSION_OPENED_ONLY)
+		call_fail(call, -EOPNOTSUPP, &opened);
+	else if (call->session->watch)
 		target_error(call, "AlreadyStarted");
 	else
-		session_do(call->session, "Watch", for_worker(call), on_done, call);
+		session_do(call->session, "Watch", pass_on_parameters(call), on_done, call);
 }
 
 void dirty_collect(struct call *call)
 {
-	session_do(call->session, "Collect", for_worker(call), on_done, call);
+	session_do(call->session, "Collect", pass_on_parameters(call), on_done, call);
 }
 
 void dirty_stop(struct call *call)

@@ -32,7 +32,7 @@ struct request {
 	struct user *user;
 	struct auth_who who;
 	pid_t pid;
-	bool handed;
+	enum session_how how;
 	bool own;
 	bool keep;
 	int uffd;
@@ -105,7 +105,7 @@ static void on_open(void *user, const struct session_result *result)
 	}
 	parameters = umem_json_object();
 	umem_json_set_text(parameters, "target", s->id);
-	if (!s->handed)
+	if (s->how == SESSION_ATTACHED)
 		umem_json_set_u64(parameters, "stop_ns", s->acquired.stop_ns);
 	call_reply(call, parameters);
 }
@@ -125,7 +125,7 @@ static void on_acquired(void *user)
 	struct session_options options = {
 		.who = q->who,
 		.owner = q->keep ? NULL : call->peer,
-		.handed = q->handed,
+		.how = q->how,
 	};
 	int r = q->result;
 
@@ -144,10 +144,18 @@ static void acquire(void *user)
 {
 	struct request *q = user;
 
-	q->result = q->handed ?
-		acquire_adopt(&q->who, q->pid, q->own, q->uffd, q->ranges, q->n_ranges,
-			&q->acquired, &q->note) :
-		acquire_attach(&q->who, q->pid, &q->acquired, &q->note);
+	switch (q->how) {
+	case SESSION_ATTACHED:
+		q->result = acquire_attach(&q->who, q->pid, &q->acquired, &q->note);
+		break;
+	case SESSION_HANDED_OFF:
+		q->result = acquire_adopt(&q->who, q->pid, q->own, q->uffd, q->ranges,
+			q->n_ranges, &q->acquired, &q->note);
+		break;
+	case SESSION_OPENED_ONLY:
+		q->result = acquire_open(&q->who, q->pid, &q->acquired, &q->note);
+		break;
+	}
 }
 
 /* A request of @call, or NULL when it was answered. */
@@ -220,6 +228,17 @@ void targets_attach(struct call *call)
 		start(q);
 }
 
+void targets_open(struct call *call)
+{
+	struct request *q = new_request(call,
+		umem_json_get_int(call->message.parameters, "pid", 0));
+
+	if (q) {
+		q->how = SESSION_OPENED_ONLY;
+		start(q);
+	}
+}
+
 static bool read_ranges(const struct umem_json *list, struct request *q)
 {
 	size_t n = umem_json_count(list);
@@ -258,7 +277,7 @@ void targets_hand_off(struct call *call)
 
 	if (!q)
 		return;
-	q->handed = true;
+	q->how = SESSION_HANDED_OFF;
 	q->own = is_own(call->peer, q->pid);
 	q->uffd = umem_frame_take_fd(&call->frame, umem_json_get_int(parameters, "uffd", -1));
 	if (q->uffd < 0)

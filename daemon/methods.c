@@ -19,6 +19,7 @@ static const struct method table[] = {
 	{ "org.varlink.service", "GetInterfaceDescription", METHOD_ANYBODY, false,
 		service_get_description },
 	{ "io.umemd.Targets", "Attach", METHOD_ANYBODY, false, targets_attach },
+	{ "io.umemd.Targets", "Open", METHOD_ANYBODY, false, targets_open },
 	{ "io.umemd.Targets", "HandOff", METHOD_ANYBODY, false, targets_hand_off },
 	{ "io.umemd.Targets", "List", METHOD_ANYBODY, false, targets_list },
 	{ "io.umemd.Targets", "Describe", METHOD_OWN_TARGET, false, targets_describe },
@@ -27,6 +28,10 @@ static const struct method table[] = {
 	{ "io.umemd.Dirty", "Collect", METHOD_OWN_TARGET, false, dirty_collect },
 	{ "io.umemd.Dirty", "Monitor", METHOD_OWN_TARGET, true, dirty_monitor },
 	{ "io.umemd.Dirty", "Stop", METHOD_OWN_TARGET, false, dirty_stop },
+	{ "io.umemd.Residency", "Map", METHOD_OWN_TARGET, false, residency_map },
+	{ "io.umemd.Residency", "PageOut", METHOD_OWN_TARGET, false, residency_page_out },
+	{ "io.umemd.Residency", "PageIn", METHOD_OWN_TARGET, false, residency_page_in },
+	{ "io.umemd.Residency", "Cancel", METHOD_OWN_TARGET, false, residency_cancel },
 };
 
 const struct method *methods_table(size_t *ret_n)

@@ -48,6 +48,7 @@ void service_get_description(struct call *call);
 void targets_attach(struct call *call);
 void targets_session_left(struct manager *manager); /* whoever waited for that may go on */
 void targets_hand_off(struct call *call);
+void targets_open(struct call *call);
 void targets_list(struct call *call);
 void targets_describe(struct call *call);
 void targets_detach(struct call *call);
@@ -55,5 +56,9 @@ void dirty_start(struct call *call);
 void dirty_collect(struct call *call);
 void dirty_monitor(struct call *call);
 void dirty_stop(struct call *call);
+void residency_map(struct call *call);
+void residency_page_out(struct call *call);
+void residency_page_in(struct call *call);
+void residency_cancel(struct call *call);
 
 #endif

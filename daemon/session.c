@@ -13,8 +13,9 @@
  * A job stays the first until it was answered; when the worker dies under it, the next
  * worker does it again. That is right for each of them: arming again is arming, and a
  * round that was lost is in the round behind it, because the next worker
- * recovers (lib/op/watch_left.c). A job that kills every worker ends with the
- * session, when SESSION_DEATHS of them died.
+ * recovers (lib/op/watch_left.c); what went out is out, and is no more work for the
+ * next one, but of a limit what was done is taken off. A job that kills every worker ends
+ * with the session, when SESSION_DEATHS of them died.
  *
  * Letting go has three ways. With a worker: it lifts everything, in small steps that
  * hold nobody up. Without: the last close of the userfaultfd has the kernel do it; it
@@ -103,14 +104,29 @@ static void close_acquired(void *user)
 	acquired_deinit(&closing->acquired);
 }
 
+/* Whoever waits for it to be let go is told now; nothing else can be done any more. */
+static void tell_let_go(struct session *s)
+{
+	struct session_job *job;
+
+	while ((job = STAILQ_FIRST(&s->jobs))) {
+		STAILQ_REMOVE_HEAD(&s->jobs, entry);
+		if (strcmp(job->method, "Close") != 0) {
+			session_end_job(job);
+			continue;
+		}
+		session_tell(job->done, job->user, 0, NULL);
+		session_free_job(job);
+	}
+}
+
 static void forget(struct session *s)
 {
 	struct umem_note note = { 0 };
 
 	umem_note_set(&note, -ECANCELED, 0, "target %s was let go", s->id);
 	session_tell_opened(s, s->why.err ? s->why.err : -ECANCELED, s->why.err ? &s->why : &note);
-	/* Whoever waits for it to be let go is told now. */
-	fail_jobs(s, 0, NULL);
+	tell_let_go(s);
 	LIST_REMOVE(s, entry);
 	keep_drop(s);
 	loop_timer_free(s->retry);
@@ -203,6 +219,12 @@ void session_on_ended(void *user, unsigned what)
 void session_do(struct session *s, const char *method, struct umem_json *parameters,
 	session_done *done, void *user)
 {
+	session_do_long(s, method, parameters, NULL, done, user);
+}
+
+void session_do_long(struct session *s, const char *method, struct umem_json *parameters,
+	session_progress *progress, session_done *done, void *user)
+{
 	struct umem_note note = { 0 };
 	struct session_job *job;
 
@@ -221,9 +243,45 @@ void session_do(struct session *s, const char *method, struct umem_json *paramet
 		return;
 	}
 	*job = (struct session_job){ .method = method, .parameters = parameters, .done = done,
-		.user = user };
+		.progress = progress, .user = user };
 	STAILQ_INSERT_TAIL(&s->jobs, job, entry);
 	session_run_next(s);
+}
+
+void session_cancel(struct session *s, const void *user)
+{
+	struct session_jobs stay = STAILQ_HEAD_INITIALIZER(stay);
+	struct session_jobs over = STAILQ_HEAD_INITIALIZER(over);
+	bool busy = s->opened && link_busy(s->link);
+	struct session_job *job;
+
+	for (; (job = STAILQ_FIRST(&s->jobs)); busy = false) {
+		bool meant = job->progress && (!user || job->user == user);
+
+		STAILQ_REMOVE_HEAD(&s->jobs, entry);
+		if (meant && busy) {
+			job->cancelled = true;
+			link_cancel(s->link);
+		}
+		if (meant && !busy)
+			STAILQ_INSERT_TAIL(&over, job, entry);
+		else
+			STAILQ_INSERT_TAIL(&stay, job, entry);
+	}
+	STAILQ_CONCAT(&s->jobs, &stay);
+	while ((job = STAILQ_FIRST(&over))) {
+		STAILQ_REMOVE_HEAD(&over, entry);
+		session_end_job(job);
+	}
+}
+
+void session_end_job(struct session_job *job)
+{
+	struct umem_note note = { 0 };
+
+	umem_note_set(&note, -ECANCELED, 0, "it was ended before it was done");
+	session_tell(job->done, job->user, -ECANCELED, &note);
+	session_free_job(job);
 }
 
 void session_forget_jobs(struct session *s, const void *user)
@@ -260,8 +318,10 @@ void session_detach(struct session *s, session_done *done, void *user)
 		return;
 	}
 	*job = (struct session_job){ .method = "Close", .done = done, .user = user };
-	if (!again)
+	if (!again) {
 		fail_waiting(s);
+		session_cancel(s, NULL);
+	}
 	STAILQ_INSERT_TAIL(&s->jobs, job, entry);
 	if (again)
 		return;
@@ -271,7 +331,7 @@ void session_detach(struct session *s, session_done *done, void *user)
 		session_release(s);
 	} else if (s->opened) {
 		session_run_next(s);
-	} else if (!s->handed) {
+	} else if (s->how != SESSION_HANDED_OFF) {
 		/* Nothing was lifted by hand: the last close does it. */
 		session_enter(s, SESSION_LIFTED);
 		session_release(s);

@@ -40,13 +40,36 @@ struct session_result {
 /** session_done - told once what a job came to. */
 typedef void session_done(void *user, const struct session_result *result);
 
-/** struct session_job - something that its worker is to do. */
+/** session_progress - told how far a long job is: Progress of io.umemd.Worker. */
+typedef void session_progress(void *user, const struct umem_json *progress);
+
+/**
+ * struct session_job - something that its worker is to do.
+ * @progress: of a long one, else NULL.
+ * @done_bytes: how far that was when it was told last.
+ * @cancelled: nobody wants its end: no other worker begins it again.
+ */
 struct session_job {
 	const char *method;
 	struct umem_json *parameters;
 	session_done *done;
+	session_progress *progress;
 	void *user;
+	uint64_t done_bytes;
+	bool cancelled;
 	STAILQ_ENTRY(session_job) entry;
+};
+
+/**
+ * enum session_how - how a target came in.
+ * @SESSION_ATTACHED: a userfaultfd was fetched from it.
+ * @SESSION_HANDED_OFF: with its own.
+ * @SESSION_OPENED_ONLY: without any: it cannot be tracked.
+ */
+enum session_how {
+	SESSION_ATTACHED,
+	SESSION_HANDED_OFF,
+	SESSION_OPENED_ONLY,
 };
 
 /**
@@ -55,7 +78,7 @@ struct session_job {
  * @owner: the connection that it ends with; NULL for a kept one.
  * @id: its name.
  * @who: who has it.
- * @handed: it was handed off; else attached.
+ * @how: it came in.
  * @kept: it outlives the connection that brought it in.
  * @state: see session_state.h.
  * @acquired: what is held of it.
@@ -83,7 +106,7 @@ struct session {
 	struct peer *owner;
 	char id[SESSION_ID];
 	struct auth_who who;
-	bool handed;
+	enum session_how how;
 	bool kept;
 	enum session_state state;
 	struct acquired acquired;
@@ -113,12 +136,12 @@ struct session {
  * struct session_options - how a target came in.
  * @who: who has it from now on.
  * @owner: NULL to keep it.
- * @handed: it was handed off.
+ * @how: it came in.
  */
 struct session_options {
 	struct auth_who who;
 	struct peer *owner;
-	bool handed;
+	enum session_how how;
 };
 
 /**
@@ -146,7 +169,7 @@ struct session_kept {
 	int worker_fd;
 	const char *id;
 	struct auth_who who;
-	bool handed;
+	enum session_how how;
 	bool kept;
 	uint64_t restarts;
 	uint64_t started_ns;
@@ -175,6 +198,19 @@ bool session_is_visible(const struct session *session, const struct auth_who *wh
  */
 void session_do(struct session *session, const char *method, struct umem_json *parameters,
 	session_done *done, void *user);
+
+/**
+ * session_do_long - the same of something that may take long, and tells how far it is.
+ * @progress: told now and then, until @done is.
+ */
+void session_do_long(struct session *session, const char *method, struct umem_json *parameters,
+	session_progress *progress, session_done *done, void *user);
+
+/**
+ * session_cancel - have long jobs of @user (NULL: of anybody) end: what is on its way ends
+ * soon, with what it came to; what waits ends at once, with -ECANCELED.
+ */
+void session_cancel(struct session *session, const void *user);
 
 /** session_forget_jobs - who waits for jobs of @user is not told any more. */
 void session_forget_jobs(struct session *session, const void *user);

@@ -30,6 +30,9 @@ void session_on_ended(void *user, unsigned what);
 /** session_free_job - one that is in no list. */
 void session_free_job(struct session_job *job);
 
+/** session_end_job - it is not done, or not to its end: tell that, and free it. */
+void session_end_job(struct session_job *job);
+
 /** session_start_worker - have a worker, at once or soon. */
 void session_start_worker(struct session *s);
 

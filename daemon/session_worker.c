@@ -57,7 +57,7 @@ static void on_died(void *user, const char *how)
 	log_warning("worker %d of target %s (process %d): %s; another one takes over", (int)pid,
 		s->id, (int)s->acquired.pid, how);
 	/* The last close lifts what is left, unless its program has one of its own. */
-	if (s->state == SESSION_DETACHING && !s->handed) {
+	if (s->state == SESSION_DETACHING && s->how != SESSION_HANDED_OFF) {
 		session_enter(s, SESSION_LIFTED);
 		session_release(s);
 		return;
@@ -217,6 +217,15 @@ static void note_job(struct session *s, struct session_job *job, int result)
 	}
 }
 
+static void note_progress(struct session_job *job, const struct umem_json *progress)
+{
+	int64_t done = umem_json_get_int(progress, "done_bytes", 0);
+
+	job->done_bytes = done > 0 ? (uint64_t)done : 0;
+	if (job->done && progress)
+		job->progress(job->user, progress);
+}
+
 static void on_answered(void *user, const struct link_answer *answer)
 {
 	struct session *s = user;
@@ -226,6 +235,10 @@ static void on_answered(void *user, const struct link_answer *answer)
 		.answer = answer };
 	const bool closes = strcmp(job->method, "Close") == 0;
 
+	if (answer->continues) {
+		note_progress(job, umem_json_get(answer->parameters, "progress"));
+		return;
+	}
 	if (closes) {
 		session_enter(s, SESSION_LIFTED);
 		session_release(s);
@@ -244,18 +257,48 @@ static void on_answered(void *user, const struct link_answer *answer)
 	}
 }
 
+static int copy_member(void *user, const char *key, const struct umem_json *value)
+{
+	umem_json_set_consume(user, key, umem_json_share(value));
+	return 0;
+}
+
+/* What the worker is told to do; what one before it did of it is not done again. */
+static struct umem_json *parameters_of(const struct session_job *job)
+{
+	uint64_t max_bytes = (uint64_t)umem_json_get_int(job->parameters, "max_bytes", 0);
+	struct umem_json *json;
+
+	if (strcmp(job->method, "Watch") == 0)
+		return watch_parameters(job->parameters, false);
+	if (job->done_bytes == 0 || max_bytes == 0)
+		return job->parameters ? umem_json_share(job->parameters) : NULL;
+	json = umem_json_object();
+	umem_json_each(job->parameters, copy_member, json);
+	/* No limit would be none at all. */
+	umem_json_set_u64(json, "max_bytes",
+		max_bytes > job->done_bytes ? max_bytes - job->done_bytes : 1);
+	return json;
+}
+
 void session_run_next(struct session *s)
 {
 	struct session_job *job = STAILQ_FIRST(&s->jobs);
-	struct umem_json *parameters;
 	int r;
 
-	if (!job || !s->opened || link_busy(s->link))
+	if (!s->opened || link_busy(s->link))
 		return;
-	parameters = strcmp(job->method, "Watch") == 0 ?
-		watch_parameters(job->parameters, false) :
-		job->parameters ? umem_json_share(job->parameters) : NULL;
-	r = link_call(s->link, job->method, parameters, NULL, 0, on_answered, s);
+	/* The worker that was to end it died. */
+	while (job && job->cancelled) {
+		STAILQ_REMOVE_HEAD(&s->jobs, entry);
+		session_end_job(job);
+		job = STAILQ_FIRST(&s->jobs);
+	}
+	if (!job)
+		return;
+	r = link_call(s->link, job->method, parameters_of(job), NULL, 0, on_answered, s);
 	if (r < 0)
 		give_up(s, strerror(-r));
+	else if (job->progress)
+		link_expect_more(s->link);
 }

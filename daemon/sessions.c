@@ -70,13 +70,18 @@ uint64_t sessions_unkept(const struct manager *manager)
 
 struct umem_json *session_describe(const struct session *s)
 {
+	static const char *const hows[] = {
+		[SESSION_ATTACHED] = "attached",
+		[SESSION_HANDED_OFF] = "handed_off",
+		[SESSION_OPENED_ONLY] = "opened",
+	};
 	struct umem_json *json = umem_json_object();
 
 	umem_json_set_text(json, "target", s->id);
 	umem_json_set_u64(json, "pid", (uint64_t)s->acquired.pid);
 	umem_json_set_text(json, "name", s->acquired.name);
 	umem_json_set_u64(json, "uid", s->who.uid);
-	umem_json_set_text(json, "how", s->handed ? "handed_off" : "attached");
+	umem_json_set_text(json, "how", hows[s->how]);
 	umem_json_set_text(json, "state", session_state_name(s->state));
 	umem_json_set_bool(json, "kept", s->kept);
 	umem_json_set_u64(json, "restarts", s->restarts);

@@ -76,15 +76,14 @@ static struct umem_json *mapping(uint64_t start, uint64_t end)
 	return parameters;
 }
 
-static int open_mapped(void *user, uint64_t start, uint64_t end, int flags, int *ret_fd)
+/* The same, of a method that answers with a descriptor. */
+static int ask_for_fd(struct broker *broker, const char *method, struct umem_json *parameters,
+	int *ret_fd)
 {
 	UMEM_CLEANUP(umem_frame_deinit) struct umem_frame frame = { 0 };
-	struct umem_json *parameters = mapping(start, end);
 	struct umem_reply reply = { 0 };
-	int fd, r;
+	int fd, r = ask(broker, method, parameters, &reply, &frame);
 
-	umem_json_set_bool(parameters, "write", (flags & O_ACCMODE) != O_RDONLY);
-	r = ask(user, "io.umemd.Broker.OpenMapped", parameters, &reply, &frame);
 	if (r < 0)
 		return r;
 	fd = umem_frame_take_fd(&frame, umem_json_get_int(reply.parameters, "fd", -1));
@@ -93,6 +92,33 @@ static int open_mapped(void *user, uint64_t start, uint64_t end, int flags, int 
 		return -EBADF;
 	*ret_fd = fd;
 	return 0;
+}
+
+static int open_mapped(void *user, uint64_t start, uint64_t end, int flags, int *ret_fd)
+{
+	struct umem_json *parameters = mapping(start, end);
+
+	umem_json_set_bool(parameters, "write", (flags & O_ACCMODE) != O_RDONLY);
+	umem_json_set_bool(parameters, "wait", !(flags & O_NONBLOCK));
+	return ask_for_fd(user, "io.umemd.Broker.OpenMapped", parameters, ret_fd);
+}
+
+static int machine(void *user, struct umem_json **ret_found)
+{
+	UMEM_CLEANUP(umem_frame_deinit) struct umem_frame frame = { 0 };
+	struct umem_reply reply = { 0 };
+	int r = ask(user, "io.umemd.Broker.Machine", NULL, &reply, &frame);
+
+	if (r < 0)
+		return r;
+	*ret_found = umem_json_share(reply.parameters);
+	umem_reply_deinit(&reply);
+	return 0;
+}
+
+static int open_frames(void *user, int *ret_fd)
+{
+	return ask_for_fd(user, "io.umemd.Broker.OpenFrames", NULL, ret_fd);
 }
 
 /*
@@ -157,7 +183,7 @@ static int mappers(void *user, struct umem_json *objects, struct umem_json **ret
 	return 0;
 }
 
-void broker_init(struct broker *broker, int fd)
+void broker_init(struct broker *broker, int fd, const struct isolate *isolate)
 {
 	*broker = (struct broker){
 		.fd = fd,
@@ -166,6 +192,10 @@ void broker_init(struct broker *broker, int fd)
 			.open_mapped = open_mapped,
 			.backing = backing,
 			.mappers = mappers,
+			.machine = machine,
+			.open_frames = open_frames,
+			.own_pagemap_fd = isolate->pagemap_fd,
+			.is_owner = isolate->is_owner,
 			.user = broker,
 		},
 	};

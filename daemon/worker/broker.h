@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Asking the manager for what a worker may not open by itself: the files behind
- * the mappings of its target. Each call waits for its answer.
+ * the mappings of its target, and what the machine has. Each call waits for its answer.
  */
 #ifndef WORKER_BROKER_H
 #define WORKER_BROKER_H
 
+#include "daemon/worker/isolate.h"
 #include "lib/mem/target.h"
 #include "lib/proto/frame.h"
 
@@ -28,8 +29,8 @@ struct broker {
 	size_t n_devices;
 };
 
-/** broker_init - @fd stays with the caller. */
-void broker_init(struct broker *broker, int fd);
+/** broker_init - @fd, and what @isolate has, stay with the caller. */
+void broker_init(struct broker *broker, int fd, const struct isolate *isolate);
 
 /** broker_deinit - free what it owns. */
 void broker_deinit(struct broker *broker);

@@ -11,17 +11,24 @@
  *     stage         lost
  *     start         descriptors but three, core dumps, being traced, new privileges;
  *                   started by root: the file system (an empty root), namespaces, the user,
- *                   all capabilities but three
+ *                   all capabilities but four
  *     filter wait   system calls but those of the verbs, and those of the next stage
  *     target        (the target's descriptors arrive, by numbers that are known now)
  *     filter verbs  opening anything but below /proc/PID, and changing the filter
  *
- * Why three capabilities stay: CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, to list the
+ * Why four capabilities stay: CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, to list the
  * descriptors of the target (who pins its memory), which takes them at each look;
- * CAP_SYS_NICE, for process_madvise(2). None of them reaches beyond the target: the
- * directory that names are looked up in is a mount of /proc/PID alone
- * (lib/mem/pass.c), ptrace(2) and the like are not among the calls, and those that
- * take a pidfd take this one.
+ * CAP_SYS_NICE, for process_madvise(2); CAP_FOWNER, because the kernel tells what of a
+ * file is in memory, and puts shared memory out, only for who owns the file or may
+ * write to it (tests/kernel/owner-rights.c). Descriptors for writing would do for half of that,
+ * and could write to what the target itself may only read. None of the four reaches
+ * beyond the target: the directory that names are looked up in is a mount of /proc/PID
+ * alone (lib/mem/pass.c), ptrace(2), chmod(2) and the like are not among the calls, and
+ * those that take a pidfd take this one.
+ *
+ * The page table of the worker itself is opened at the start: of memory that nobody
+ * maps any more it alone tells what became of it, and frames are told only to those
+ * who could see them when they opened it.
  *
  * Not started by root, a worker keeps the user of the manager, and could open what
  * that user can: a user namespace would take the right to look at the target away,
@@ -30,6 +37,7 @@
 #include "daemon/worker/isolate.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <sched.h>
@@ -46,7 +54,12 @@
 
 #define MAX_FDS 4096
 
-static const int kept_caps[] = { CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_SYS_NICE };
+static const int kept_caps[] = {
+	CAP_SYS_PTRACE,
+	CAP_DAC_READ_SEARCH,
+	CAP_SYS_NICE,
+	CAP_FOWNER,
+};
 
 void isolate_note_loose(struct isolate *isolate, const char *what)
 {
@@ -89,8 +102,8 @@ static uint64_t mask_of_kept(void)
 	return mask;
 }
 
-/* What is there now, cut to what stays. */
-static int drop_capabilities(void)
+/* What is there now, cut to what stays. @ret_is_owner: CAP_FOWNER did. */
+static int drop_capabilities(bool *ret_is_owner)
 {
 	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
 	struct __user_cap_data_struct data[2];
@@ -99,6 +112,7 @@ static int drop_capabilities(void)
 	if (syscall(SYS_capget, &head, data) < 0)
 		return -errno;
 	kept = mask_of_kept() & (data[0].permitted | (uint64_t)data[1].permitted << 32);
+	*ret_is_owner = kept >> CAP_FOWNER & 1;
 	for (int i = 0; i < 2; i++) {
 		data[i].permitted = data[i].effective = (uint32_t)(kept >> (32 * i));
 		data[i].inheritable = 0;
@@ -142,6 +156,7 @@ int isolate_start(const struct isolate_options *options, struct isolate *ret_iso
 
 	if (close_range(WORKER_FD_END, ~0u, 0) < 0)
 		return -errno;
+	isolate.pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	umask(077);
 	r = limit_resources();
 	if (r < 0)
@@ -152,7 +167,7 @@ int isolate_start(const struct isolate_options *options, struct isolate *ret_iso
 		isolate_note_loose(&isolate, "it runs as the user of the manager, and could open "
 			"what that user may");
 	if (r == 0)
-		r = drop_capabilities();
+		r = drop_capabilities(&isolate.is_owner);
 	if (r < 0)
 		return r;
 	/* These are undone by a change of user, so they come behind it. */

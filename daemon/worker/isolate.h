@@ -21,10 +21,14 @@ enum worker_fd {
 /**
  * struct isolate - how far it came.
  * @loose, @n_loose: what could not be given up here, static texts.
+ * @pagemap_fd: the page table of this process, opened before; -1 where it cannot be.
+ * @is_owner: CAP_FOWNER was kept.
  */
 struct isolate {
 	const char *loose[ISOLATE_LOOSE];
 	size_t n_loose;
+	int pagemap_fd;
+	bool is_owner;
 };
 
 /**

@@ -2,19 +2,16 @@
 /*
  * A round of dirty tracking, in the forms in which it can be asked for.
  *
- * Tables and bitmaps are written straight into a memfd that goes to the client:
- * nobody copies them. It is sealed, so that who maps it need not fear that it
- * shrinks or changes.
+ * Tables and bitmaps are written straight into a memfd that goes to the client.
  */
 #include "daemon/worker/round.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
+#include "daemon/worker/memfd.h"
 #include "lib/base/fd.h"
 #include "lib/mem/pageset.h"
 
@@ -126,40 +123,6 @@ static int add_ranges(struct umem_watch *watch, struct answer *answer)
 	return umem_watch_each(watch, append_range, list);
 }
 
-/* A memfd of @len_bytes bytes, mapped at *@ret_at; an empty one is not. */
-static int new_memfd(const char *name, size_t len_bytes, int *ret_fd, void **ret_at)
-{
-	UMEM_FD int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	void *at = NULL;
-
-	if (fd < 0 || ftruncate(fd, (off_t)len_bytes) < 0)
-		return -errno;
-	if (len_bytes)
-		at = mmap(NULL, len_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (at == MAP_FAILED)
-		return -errno;
-	*ret_at = at;
-	*ret_fd = umem_fd_take(&fd);
-	return 0;
-}
-
-/* Seal @fd, which is written, and have it sent along; @key is its index. */
-static int add_memfd(int fd, void *at, size_t len_bytes, const char *key,
-	struct answer *answer)
-{
-	if (len_bytes)
-		munmap(at, len_bytes);
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0) {
-		int r = -errno;
-
-		umem_fd_close(fd);
-		return r;
-	}
-	umem_json_set_u64(answer->parameters, key, answer->n_fds);
-	answer->fds[answer->n_fds++] = fd;
-	return 0;
-}
-
 static int write_record(void *user, uint64_t start, uint64_t end, enum umem_why why)
 {
 	struct round_record **at = user;
@@ -180,7 +143,7 @@ static int add_table(struct umem_watch *watch, struct answer *answer)
 	if (r < 0)
 		return r;
 	len = (n + n_gone) * sizeof(*at);
-	r = new_memfd("umemd-table", len, &fd, &table);
+	r = memfd_new("umemd-table", len, &fd, &table);
 	if (r < 0)
 		return r;
 	at = table;
@@ -192,7 +155,7 @@ static int add_table(struct umem_watch *watch, struct answer *answer)
 		umem_fd_close(fd);
 		return r;
 	}
-	return add_memfd(fd, table, len, "table", answer);
+	return memfd_answer(fd, table, len, "table", answer);
 }
 
 /*
@@ -286,7 +249,7 @@ static int add_bitmap(struct umem_watch *watch, struct answer *answer)
 		return r;
 	for (size_t i = 0; i < b.n; i++)
 		len += (b.areas[i].end - b.areas[i].start) / BYTE_SPAN;
-	r = new_memfd("umemd-bitmap", len, &fd, &at);
+	r = memfd_new("umemd-bitmap", len, &fd, &at);
 	if (r < 0)
 		return r;
 	b.bits = at;
@@ -297,7 +260,7 @@ static int add_bitmap(struct umem_watch *watch, struct answer *answer)
 		return r;
 	}
 	umem_json_set_consume(answer->parameters, "areas", json_areas(&b));
-	return add_memfd(fd, at, len, "bitmap", answer);
+	return memfd_answer(fd, at, len, "bitmap", answer);
 }
 
 int round_answer(struct umem_watch *watch, const struct umem_round *round, const char *form,

@@ -16,12 +16,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
 #include <seccomp.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -35,6 +34,7 @@
 enum what {
 	NUMBER,
 	ANY_FLAGS_BUT, /* none of these bits */
+	FLAGS_WITH,    /* all of these bits */
 	DIR_FD,
 	PROC_FD,
 	PID_FD,
@@ -97,9 +97,24 @@ static const struct row rows[] = {
 	{ CALL(ioctl), false, { { 2, NUMBER, PROCMAP_QUERY } }, "" },
 	{ CALL(process_madvise), false, { { 1, PID_FD }, { 4, NUMBER, MADV_COLLAPSE } },
 		"huge pages back: lib/mem/thp.c" },
+	{ CALL(process_madvise), false, { { 1, PID_FD }, { 4, NUMBER, MADV_PAGEOUT } },
+		"putting out: lib/op/advise.c" },
+	{ CALL(process_madvise), false, { { 1, PID_FD }, { 4, NUMBER, MADV_WILLNEED } },
+		"bringing in" },
+	{ CALL(move_pages), false, { { 1, NUMBER, 0 }, { 2, NUMBER, 0 } },
+		"no page at all: lists are emptied, lib/kern/lru.c" },
 	{ CALL(nanosleep), false, { { 0 } }, "letting the target go on in between" },
 	{ CALL(clock_nanosleep), false, { { 0 } }, "the same" },
 	{ CALL(sched_yield), false, { { 0 } }, "the same" },
+
+	/* where pages are: lib/mem/residency_object.c, residency_core.c, residency_huge.c */
+	{ SYS_cachestat, false, { { 0 } }, "of an object" },
+	{ CALL(mincore), false, { { 0 } }, "of an object" },
+	{ CALL(userfaultfd), false, { { 1, FLAGS_WITH, UFFD_USER_MODE_ONLY } },
+		"of our own memory, for which huge pages an object has; one that cannot hold "
+		"the kernel up" },
+	{ CALL(ioctl), false, { { 2, NUMBER, UFFDIO_API } }, "of that one" },
+	{ CALL(ioctl), false, { { 2, NUMBER, UFFDIO_CONTINUE } }, "of that one" },
 
 	/* results: round.c, journal.c */
 	{ CALL(memfd_create), false, { { 0 } }, "tables and bitmaps" },
@@ -159,6 +174,9 @@ static bool compare(const struct condition *c, const struct seccomp_fds *fds,
 		*ret = SCMP_CMP(c->arg - 1, SCMP_CMP_MASKED_EQ, UINT32_MAX,
 			(uint32_t)c->value);
 		return true;
+	case FLAGS_WITH:
+		*ret = SCMP_CMP(c->arg - 1, SCMP_CMP_MASKED_EQ, c->value, c->value);
+		return true;
 	case ANY_FLAGS_BUT:
 		*ret = SCMP_CMP(c->arg - 1, SCMP_CMP_MASKED_EQ, c->value, 0);
 		return true;
@@ -196,19 +214,10 @@ int seccomp_stage_enter(enum seccomp_stage stage, const struct seccomp_fds *fds)
 	return r;
 }
 
-const char *seccomp_call_name(enum seccomp_stage stage, size_t index)
+int seccomp_call_number(enum seccomp_stage stage, size_t index)
 {
-	static char name[64];
-
-	for (size_t i = 0; i < UMEM_ARRAY_LEN(rows); i++) {
-		char *found;
-
-		if ((stage == SECCOMP_VERBS && rows[i].wait) || index-- > 0)
-			continue;
-		found = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, rows[i].call);
-		snprintf(name, sizeof(name), "%s", found ? found : "");
-		free(found);
-		return name;
-	}
-	return NULL;
+	for (size_t i = 0; i < UMEM_ARRAY_LEN(rows); i++)
+		if ((stage != SECCOMP_VERBS || !rows[i].wait) && index-- == 0)
+			return rows[i].call >= 0 ? rows[i].call : INT_MAX;
+	return -1;
 }

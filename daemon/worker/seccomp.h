@@ -38,9 +38,9 @@ struct seccomp_fds {
 int seccomp_stage_enter(enum seccomp_stage stage, const struct seccomp_fds *fds);
 
 /**
- * seccomp_call_name - the calls of a stage, one after the other, for tests.
- * Return: its name, or NULL past the last one.
+ * seccomp_call_number - the calls of a stage, one after the other, for tests.
+ * Return: its number; INT_MAX for one that is not here; -1 past the last one.
  */
-const char *seccomp_call_name(enum seccomp_stage stage, size_t index);
+int seccomp_call_number(enum seccomp_stage stage, size_t index);
 
 #endif

@@ -8,7 +8,7 @@
  *        |
  *        | Open: descriptors of the target, the journal -- filter verbs
  *        v
- *     serving: Watch, Collect, Unwatch ...
+ *     serving: Watch, Collect, Unwatch, Map, PageOut ...
  *        |
  *        | Close: protection is lifted          the manager is gone: nothing is lifted,
  *        v                                      it may come back for the target
@@ -126,6 +126,21 @@ static int do_unwatch(struct worker *w, const struct request *request, struct an
 	return worker_unwatch(w, request->call->parameters, answer);
 }
 
+static int do_map(struct worker *w, const struct request *request, struct answer *answer)
+{
+	return worker_map(w, request->call->parameters, answer);
+}
+
+static int do_page_out(struct worker *w, const struct request *request, struct answer *answer)
+{
+	return worker_page_out(w, request->call->parameters, answer);
+}
+
+static int do_page_in(struct worker *w, const struct request *request, struct answer *answer)
+{
+	return worker_page_in(w, request->call->parameters, answer);
+}
+
 static const struct verb {
 	const char *method;
 	bool needs_target;
@@ -135,6 +150,9 @@ static const struct verb {
 	{ "Watch", true, do_watch },
 	{ "Collect", true, do_collect },
 	{ "Unwatch", true, do_unwatch },
+	{ "Map", true, do_map },
+	{ "PageOut", true, do_page_out },
+	{ "PageIn", true, do_page_in },
 	{ "Close", false, do_close },
 };
 
@@ -201,6 +219,49 @@ static int reply(struct worker *w, int result, struct answer *answer)
 	return umem_outbox_add_consume(&w->outbox, text, len, answer->fds, answer->n_fds);
 }
 
+/* Send what is there to be sent, however long the manager takes. */
+static int flush(struct worker *w)
+{
+	struct pollfd pfd = { .fd = WORKER_FD_CALLS, .events = POLLOUT };
+	int r;
+
+	while ((r = umem_outbox_send(&w->outbox, WORKER_FD_CALLS)) == -EAGAIN)
+		poll(&pfd, 1, -1);
+	return r;
+}
+
+int worker_tell(struct worker *w, struct umem_json *parameters)
+{
+	char *text;
+	size_t len;
+	int r = umem_reply_encode_consume(NULL, parameters, true, &text, &len);
+
+	if (r == 0)
+		r = umem_outbox_add_consume(&w->outbox, text, len, NULL, 0);
+	return r == 0 ? flush(w) : r;
+}
+
+/* The one call that is not answered. */
+static bool is_cancel(const struct umem_call *call)
+{
+	return strcmp(call->interface, INTERFACE) == 0 && strcmp(call->method, "Cancel") == 0;
+}
+
+bool worker_is_cancelled(struct worker *w)
+{
+	struct pollfd pfd = { .fd = WORKER_FD_CALLS, .events = POLLIN };
+	UMEM_CLEANUP(umem_frame_deinit) struct umem_frame frame = { 0 };
+	int r;
+
+	if (poll(&pfd, 1, 0) <= 0)
+		return false;
+	r = umem_inbox_receive(&w->inbox, WORKER_FD_CALLS);
+	if (r == 0)
+		r = umem_inbox_next(&w->inbox, &frame);
+	/* Nothing else comes while a call is served, but the end of the manager. */
+	return r != -EAGAIN && r != UMEM_AGAIN;
+}
+
 static int serve(struct worker *w, struct umem_frame *frame)
 {
 	struct umem_note note = { 0 };
@@ -214,20 +275,14 @@ static int serve(struct worker *w, struct umem_frame *frame)
 	request.method = strcmp(call.interface, INTERFACE) == 0 ?
 		umem_idl_find(umem_interfaces_find(&w->interfaces, INTERFACE), UMEM_IDL_METHOD,
 			call.method) : NULL;
+	/* What it was about has ended already. */
+	if (is_cancel(&call)) {
+		umem_call_deinit(&call);
+		return 0;
+	}
 	r = request.method ? run_verb(w, &request, &answer) : -EOPNOTSUPP;
 	umem_call_deinit(&call);
 	return reply(w, r, &answer);
-}
-
-/* Send what is there to be sent, however long the manager takes. */
-static int flush(struct worker *w)
-{
-	struct pollfd pfd = { .fd = WORKER_FD_CALLS, .events = POLLOUT };
-	int r;
-
-	while ((r = umem_outbox_send(&w->outbox, WORKER_FD_CALLS)) == -EAGAIN)
-		poll(&pfd, 1, -1);
-	return r;
 }
 
 static int loop(struct worker *w)
@@ -265,7 +320,7 @@ int worker_run(const struct isolate *isolate)
 	};
 	int r = umem_interfaces_load(&w.interfaces, NULL);
 
-	broker_init(&w.broker, WORKER_FD_BROKER);
+	broker_init(&w.broker, WORKER_FD_BROKER, isolate);
 	if (r == 0)
 		r = loop(&w);
 	/* Nothing is lifted here: without a Close the target is somebody else's now. */

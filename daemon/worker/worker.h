@@ -14,6 +14,7 @@
 #include "daemon/worker/answer.h"
 #include "daemon/worker/broker.h"
 #include "daemon/worker/isolate.h"
+#include "lib/base/ranges.h"
 #include "lib/proto/interfaces.h"
 
 /**
@@ -62,5 +63,21 @@ int worker_collect(struct worker *worker, const struct umem_json *parameters,
 	struct answer *answer);
 int worker_unwatch(struct worker *worker, const struct umem_json *parameters,
 	struct answer *answer);
+int worker_map(struct worker *worker, const struct umem_json *parameters,
+	struct answer *answer);
+int worker_page_out(struct worker *worker, const struct umem_json *parameters,
+	struct answer *answer);
+int worker_page_in(struct worker *worker, const struct umem_json *parameters,
+	struct answer *answer);
+
+/** worker_regions - an array of Range, or none. Return: 0, -EINVAL with @note, -ENOMEM. */
+int worker_regions(const struct umem_json *list, struct umem_ranges *ret_set,
+	struct umem_note *note);
+
+/** worker_tell - a reply of which there are more; @parameters are consumed. Return: 0 or -errno. */
+int worker_tell(struct worker *worker, struct umem_json *parameters);
+
+/** worker_is_cancelled - does nobody want the end of the call that is being served? */
+bool worker_is_cancelled(struct worker *worker);
 
 #endif

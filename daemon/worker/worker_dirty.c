@@ -14,7 +14,7 @@
 #include "lib/base/note.h"
 #include "lib/base/ranges.h"
 
-static int parse_regions(const struct umem_json *list, struct umem_ranges *ret_set,
+int worker_regions(const struct umem_json *list, struct umem_ranges *ret_set,
 	struct umem_note *note)
 {
 	size_t n = umem_json_count(list);
@@ -103,7 +103,7 @@ int worker_watch(struct worker *w, const struct umem_json *parameters, struct an
 	if (umem_json_get_bool(parameters, "sharers", false))
 		return umem_note_set(&answer->note, -EOPNOTSUPP, 0,
 			"sharers are not tracked by the daemon; umemctl --embedded does");
-	r = parse_regions(umem_json_get(parameters, "regions"), &regions, &answer->note);
+	r = worker_regions(umem_json_get(parameters, "regions"), &regions, &answer->note);
 	if (r == 0 && umem_json_get_bool(parameters, "recover", false)) {
 		r = read_left(w, &left, &answer->note);
 		options.left = r == 0 ? &left.left : NULL;

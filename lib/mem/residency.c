@@ -58,6 +58,37 @@ static int keep(void *user, uint64_t start, uint64_t end, enum umem_state state)
 					       umem_pageset_add(&map->sets[state], start, end);
 }
 
+/* Size of the page at @addr; that of a huge page where one is mapped. */
+static uint64_t page_size_at(struct umem_space *space, uint64_t addr)
+{
+	const struct umem_region *region = umem_space_find(space, addr);
+
+	return region ? region->page_size_bytes : UMEM_PAGE_BYTES;
+}
+
+int umem_residency_widen(struct umem_space *space, struct umem_ranges *ranges)
+{
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges wide = { 0 };
+	int r = 0;
+
+	for (size_t i = 0; i < ranges->n && r == 0; i++) {
+		uint64_t start = ranges->v[i].start, last = ranges->v[i].end - 1;
+		uint64_t size = page_size_at(space, last);
+
+		/* The last page of all has no end that could be written. */
+		last = umem_min_u64(last, UINT64_MAX - size);
+		r = umem_ranges_add(&wide, umem_align_down(start, page_size_at(space, start)),
+			umem_align_down(last, size) + size);
+	}
+	if (r == 0) {
+		struct umem_ranges narrow = *ranges;
+
+		*ranges = wide;
+		wide = narrow;
+	}
+	return r;
+}
+
 /* What belongs to the program: not the kernel's own pages, not a device. */
 static bool wanted(const struct umem_region *region)
 {

@@ -51,6 +51,14 @@ struct umem_pageset *umem_residency_pages(struct umem_residency *map, enum umem_
  */
 void umem_residency_rough(struct umem_residency *map, bool rough);
 
+/**
+ * umem_residency_widen - make ranges such that no huge page is cut in two, which is in one
+ * state as a whole.
+ * @space: of the target.
+ * Return: 0 or -ENOMEM.
+ */
+int umem_residency_widen(struct umem_space *space, struct umem_ranges *ranges);
+
 /** umem_residency_region_at - the mapping that @v[@i] of the map is a part of. */
 const struct umem_region *umem_residency_region_at(struct umem_residency *map, size_t i);
 

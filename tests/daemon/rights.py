@@ -12,7 +12,9 @@ GROUP = 65532
 TARGET_METHODS = [("io.umemd.Targets.Describe", {}), ("io.umemd.Targets.Detach", {}),
                   ("io.umemd.Dirty.Start", {}), ("io.umemd.Dirty.Collect", {}),
                   ("io.umemd.Dirty.Monitor", {"interval_ns": 10**9}),
-                  ("io.umemd.Dirty.Stop", {})]
+                  ("io.umemd.Dirty.Stop", {}), ("io.umemd.Residency.Map", {}),
+                  ("io.umemd.Residency.PageOut", {}), ("io.umemd.Residency.PageIn", {}),
+                  ("io.umemd.Residency.Cancel", {})]
 
 
 @contextlib.contextmanager
@@ -148,8 +150,8 @@ def workers_are_confined(programs):
         check(status["Uid"] == [str(NOBODY)] * 4 and status["Gid"] == [str(NOBODY)] * 4, status)
         check(status["Groups"] == [] and status["NoNewPrivs"] == ["1"], status)
         check(status["Seccomp"] == ["2"] and status["Seccomp_filters"] == ["2"], status)
-        # CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_NICE.
-        caps = 1 << 2 | 1 << 19 | 1 << 23
+        # CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_SYS_PTRACE, CAP_SYS_NICE.
+        caps = 1 << 2 | 1 << 3 | 1 << 19 | 1 << 23
         check(int(status["CapPrm"][0], 16) == caps and int(status["CapEff"][0], 16) == caps, status)
         check(int(status["CapBnd"][0], 16) == 0 and int(status["CapInh"][0], 16) == 0, status)
         check(os.listdir(f"/proc/{worker}/root") == [], "its root is not empty")

@@ -7,7 +7,6 @@
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
-#include <seccomp.h>
 #include <signal.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -15,6 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -31,15 +31,12 @@ static const struct seccomp_fds fds = { .dir = 20, .proc = 21, .pidfd = 22, .jou
 
 static void read_table(enum seccomp_stage stage)
 {
-	const char *name;
+	int nr;
 
 	memset(allowed, 0, sizeof(allowed));
-	for (size_t i = 0; (name = seccomp_call_name(stage, i)); i++) {
-		int nr = seccomp_syscall_resolve_name(name);
-
-		if (nr >= 0 && nr < N_CALLS)
+	for (size_t i = 0; (nr = seccomp_call_number(stage, i)) >= 0; i++)
+		if (nr < N_CALLS)
 			allowed[nr] = true;
-	}
 }
 
 static void enter(void)
@@ -119,7 +116,11 @@ static void probes(void)
 	DENIED(syscall(SYS_pidfd_send_signal, fds.pidfd, SIGKILL, NULL, 0));
 	DENIED(syscall(SYS_pidfd_open, 1, 0));
 	DENIED(syscall(SYS_pidfd_getfd, fds.dir, 0, 0));
-	DENIED(syscall(SYS_process_madvise, fds.pidfd, NULL, 0, MADV_PAGEOUT, 0));
+	DENIED(syscall(SYS_process_madvise, fds.dir, NULL, 0, MADV_PAGEOUT, 0));
+	DENIED(syscall(SYS_process_madvise, fds.pidfd, NULL, 0, MADV_DONTNEED, 0));
+	DENIED(syscall(SYS_move_pages, getppid(), 0ul, NULL, NULL, NULL, 0));
+	DENIED(syscall(SYS_move_pages, 0, 1ul, NULL, NULL, NULL, 0));
+	DENIED(fchmod(0, 0777));
 	DENIED(syscall(SYS_open_by_handle_at, fds.dir, NULL, 0));
 	DENIED(syscall(SYS_userfaultfd, 0));
 	DENIED(ioctl(0, UFFDIO_COPY, NULL));
@@ -153,6 +154,12 @@ static void needs(void)
 	PASSED(openat(fds.proc, "fd", O_RDONLY | O_DIRECTORY));
 	PASSED(syscall(SYS_pidfd_getfd, fds.pidfd, 0, 0));
 	PASSED(syscall(SYS_process_madvise, fds.pidfd, NULL, 0, MADV_COLLAPSE, 0));
+	PASSED(syscall(SYS_process_madvise, fds.pidfd, NULL, 0, MADV_PAGEOUT, 0));
+	PASSED(syscall(SYS_process_madvise, fds.pidfd, NULL, 0, MADV_WILLNEED, 0));
+	PASSED(syscall(SYS_move_pages, 0, 0ul, NULL, NULL, NULL, 0));
+	PASSED(syscall(SYS_cachestat, 0, NULL, NULL, 0));
+	PASSED(syscall(SYS_mincore, NULL, 0ul, NULL));
+	PASSED(syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY | O_CLOEXEC));
 	PASSED(ioctl(20, PAGEMAP_SCAN, NULL));
 	PASSED(ioctl(20, UFFDIO_REGISTER, NULL));
 	PASSED(sendmsg(WORKER_FD_CALLS, NULL, 0));

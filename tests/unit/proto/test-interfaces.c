@@ -62,17 +62,32 @@ static const char *type_text(const struct umem_idl *idl, const char *name, size_
 
 static void same_types(void **state)
 {
-	static const char *const names[] = { "Range", "Reason", "Change", "Area", "Round" };
+	static const struct {
+		const char *interface;
+		const char *type;
+	} types[] = {
+		{ "io.umemd.Dirty", "Range" },
+		{ "io.umemd.Dirty", "Reason" },
+		{ "io.umemd.Dirty", "Change" },
+		{ "io.umemd.Dirty", "Area" },
+		{ "io.umemd.Dirty", "Round" },
+		{ "io.umemd.Residency", "Region" },
+		{ "io.umemd.Residency", "Run" },
+		{ "io.umemd.Residency", "Sharer" },
+		{ "io.umemd.Residency", "Refused" },
+		{ "io.umemd.Residency", "Progress" },
+		{ "io.umemd.Residency", "Moved" },
+	};
 	struct umem_interfaces all = { 0 };
-	const struct umem_idl *worker, *dirty;
+	const struct umem_idl *worker;
 
 	assert_int_equal(0, umem_interfaces_load(&all, NULL));
 	worker = umem_interfaces_find(&all, "io.umemd.Worker");
-	dirty = umem_interfaces_find(&all, "io.umemd.Dirty");
-	for (size_t i = 0; i < UMEM_ARRAY_LEN(names); i++) {
+	for (size_t i = 0; i < UMEM_ARRAY_LEN(types); i++) {
 		size_t n, m;
-		const char *a = type_text(worker, names[i], &n);
-		const char *b = type_text(dirty, names[i], &m);
+		const char *a = type_text(worker, types[i].type, &n);
+		const char *b = type_text(umem_interfaces_find(&all, types[i].interface),
+			types[i].type, &m);
 
 		assert_int_equal(n, m);
 		assert_memory_equal(a, b, n);
