@@ -57,7 +57,7 @@ static int parse(struct move *m, int argc, char **argv)
 	return r == CTL_DONE ? -1 : r;
 }
 
-static int run(struct move *m)
+static int bring_in(struct move *m, struct umem_pageout *ret_result, struct umem_note *note)
 {
 	struct umem_pageout_watcher watcher = {
 		.progress = ctl_progress_step,
@@ -65,12 +65,24 @@ static int run(struct move *m)
 	};
 	struct umem_attach_options attach = ctl_attach_options();
 	struct umem_target *target = NULL;
-	struct umem_note note = { 0 };
-	struct umem_pageout result;
-	int r = umem_target_open(m->pid, &attach, &target, &note);
+	int r = umem_target_open(m->pid, &attach, &target, note);
 
 	if (r == 0)
-		r = umem_pagein_watched(target, &m->options, &watcher, &result, &note);
+		r = umem_pagein_watched(target, &m->options, &watcher, ret_result, note);
+	umem_target_free(target);
+	return r;
+}
+
+static int run(struct move *m)
+{
+	UMEM_CLEANUP(move_remote_deinit) struct move_remote remote = { 0 };
+	struct umem_note note = { 0 };
+	struct umem_pageout result = { 0 };
+	int r = m->ctl->connect ? move_by_daemon(m, false, 0, &remote, &note) :
+				  bring_in(m, &result, &note);
+
+	if (r == 0 && remote.moved)
+		result = remote.moved->numbers;
 	ctl_progress_end(&m->progress);
 	if (r == 0 && m->ctl->json)
 		r = umem_json_write_consume(stdout, move_json(m, &result));
@@ -78,7 +90,6 @@ static int run(struct move *m)
 		move_print(m, &result, NULL);
 	if (r == 0)
 		r = ctl_flush();
-	umem_target_free(target);
 	return r == 0 ? CTL_DONE : ctl_ended(words.verb, r, &note);
 }
 

@@ -6,15 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <umemd/track.h>
-
 #include "daemon/ctl/move.h"
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
+#include "lib/base/note.h"
 #include "lib/base/parse.h"
 #include "lib/kern/swapdev.h"
-#include "lib/mem/target.h"
 #include "lib/op/pageout.h"
+#include "lib/op/unwritten.h"
 
 static const struct move_words words = {
 	.verb = "pageout",
@@ -30,14 +29,17 @@ static const struct move_words words = {
  * @m: what pagein has, too.
  * @unwritten_ns: --not-written-for; 0 means it was not given.
  * @signals: descriptor of ctl_signals().
- * @written, @unwatched: what that left out, and what could not be watched.
+ * @unwritten: what that left out, and what could not be watched.
+ * @written_bytes: of what it left out.
+ * @pidfd: of the process, while it is watched; borrowed.
  */
 struct pageout {
 	struct move m;
 	uint64_t unwritten_ns;
 	int signals;
-	struct umem_pageset written;
-	struct umem_pageset unwatched;
+	struct umem_unwritten unwritten;
+	uint64_t written_bytes;
+	int pidfd;
 };
 
 static void print_help(void)
@@ -99,15 +101,16 @@ static int parse(struct pageout *p, int argc, char **argv)
 	return r == CTL_DONE ? -1 : r;
 }
 
-/* Wait for @ns. Return: 0, UMEM_AGAIN when it is to end, UMEM_GONE. */
-static int wait_for(struct pageout *p, const struct umem_target *target, uint64_t ns)
+/* Wait as long as was asked. Return: 0, UMEM_AGAIN when it is to end, UMEM_GONE. */
+static int wait_for_writes(void *user)
 {
+	struct pageout *p = user;
 	struct pollfd fds[] = {
 		{ .fd = p->signals, .events = POLLIN },
 		{ .fd = STDOUT_FILENO }, /* an error: nobody reads any more */
-		{ .fd = umem_target_pidfd(target), .events = POLLIN },
+		{ .fd = p->pidfd, .events = POLLIN },
 	};
-	uint64_t end_ns = umem_now_ns() + ns;
+	uint64_t end_ns = umem_now_ns() + p->unwritten_ns;
 
 	for (uint64_t now_ns = umem_now_ns(); now_ns < end_ns; now_ns = umem_now_ns()) {
 		struct timespec wait = { (time_t)((end_ns - now_ns) / 1000000000u),
@@ -123,75 +126,27 @@ static int wait_for(struct pageout *p, const struct umem_target *target, uint64_
 	return 0;
 }
 
-/* Pinned pages are left to those who tell that they are. */
-static int note_written(void *user, uint64_t start, uint64_t end, enum umem_why why)
+static void say_unseen(const struct pageout *p, const char *reason)
 {
-	struct pageout *p = user;
-
-	return why == UMEM_WHY_PINNED ? 0 : umem_pageset_add(&p->written, start, end);
+	if (!p->m.ctl->quiet)
+		fprintf(stderr, "umemctl: pageout: not all writes could be seen: %s\n", reason);
 }
 
-/* What was not watched, or not all of it. */
-static int note_unwatched(struct pageout *p, const struct umem_target *target,
-	const struct umem_round *round)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < target->space.n && r == 0; i++)
-		if (!target->space.v[i].registered)
-			r = umem_pageset_add(&p->unwatched, target->space.v[i].start,
-				target->space.v[i].end);
-	for (size_t i = 0; i < round->n_incomplete && r == 0; i++) {
-		const struct umem_reason *reason = &round->incomplete[i];
-
-		if (reason->end != UINT64_MAX)
-			r = umem_pageset_add(&p->unwatched, reason->start, reason->end);
-		else if (!p->m.ctl->quiet)
-			fprintf(stderr, "umemctl: pageout: not all writes could be seen: %s\n",
-				reason->reason);
-	}
-	return r;
-}
-
-/* Watch for as long as was asked. The first round is what came before. */
-static int watch(struct pageout *p, struct umem_target *target, struct umem_watch *w,
-	struct umem_note *note)
-{
-	const struct umem_round *round;
-	int r = umem_watch_collect(w, &round, note);
-
-	if (r == 0)
-		r = wait_for(p, target, p->unwritten_ns);
-	if (r == UMEM_GONE)
-		snprintf(note->text, sizeof(note->text), "process %d ended", p->m.pid);
-	if (r == 0)
-		r = umem_watch_collect(w, &round, note);
-	if (r == 0)
-		r = umem_watch_each(w, note_written, p);
-	return r == 0 ? note_unwatched(p, target, round) : r;
-}
-
-/*
- * Which pages were written. The watch is over when this returns: it puts huge pages
- * together again that it split, and that would bring in what is out.
- */
 static int find_written(struct pageout *p, struct umem_note *note)
 {
 	struct umem_attach_options attach = ctl_attach_options();
-	struct umem_watch_options options = {
-		.size = sizeof(options),
-		.regions = p->m.asked.v,
-		.n_regions = p->m.asked.n,
-	};
 	struct umem_target *target = NULL;
-	struct umem_watch *w = NULL;
 	int r = umem_target_attach(p->m.pid, &attach, &target, note);
 
-	if (r == 0)
-		r = umem_watch_new(target, &options, &w, note);
-	if (r == 0)
-		r = watch(p, target, w, note);
-	umem_watch_free(w);
+	if (r == 0) {
+		p->pidfd = umem_target_pidfd(target);
+		r = umem_unwritten_find(target, p->m.asked.v, p->m.asked.n, wait_for_writes, p,
+			&p->unwritten, note);
+	}
+	if (r == UMEM_GONE)
+		umem_note_set(note, -ESRCH, 0, "process %d ended", p->m.pid);
+	for (size_t i = 0; i < p->unwritten.unseen.n && r == 0; i++)
+		say_unseen(p, p->unwritten.unseen.v[i].reason);
 	umem_target_free(target);
 	return r;
 }
@@ -201,8 +156,8 @@ static int put_out(struct pageout *p, struct umem_pageout *ret_result, struct um
 	struct umem_pageout_watcher watcher = {
 		.progress = ctl_progress_step,
 		.user = &p->m.progress,
-		.leave = p->unwritten_ns ? &p->written : NULL,
-		.unwatched = p->unwritten_ns ? &p->unwatched : NULL,
+		.leave = p->unwritten_ns ? &p->unwritten.written : NULL,
+		.unwatched = p->unwritten_ns ? &p->unwritten.unwatched : NULL,
 	};
 	struct umem_attach_options attach = ctl_attach_options();
 	struct umem_target *target = NULL;
@@ -227,7 +182,7 @@ static int print_json(const struct pageout *p, const struct umem_pageout *result
 	else
 		umem_json_set_null(object, "freed_note");
 	if (p->unwritten_ns)
-		umem_json_set_u64(object, "written_bytes", umem_pageset_bytes(&p->written));
+		umem_json_set_u64(object, "written_bytes", p->written_bytes);
 	else
 		umem_json_set_null(object, "written_bytes");
 	return umem_json_write_consume(stdout, object);
@@ -246,25 +201,49 @@ static void print_table(const struct pageout *p, const struct umem_pageout *resu
 	move_print(&p->m, result, freed);
 	if (p->unwritten_ns)
 		printf("  %-14s %8s\n", "written, left",
-			ctl_size(size, umem_pageset_bytes(&p->written)));
+			ctl_size(size, p->written_bytes));
 }
 
-static int run(struct pageout *p)
+static int run_here(struct pageout *p, struct umem_pageout *ret_result, struct umem_note *note)
 {
-	struct umem_pageout result = { 0 };
-	struct umem_note note = { 0 };
 	int r = 0;
 
 	/* Without swap there is nothing to watch for; the answer says so. */
 	if (p->unwritten_ns && umem_swap_active())
-		r = find_written(p, &note);
+		r = find_written(p, note);
+	if (r == UMEM_AGAIN)
+		return 0; /* interrupted before anything was done */
+	p->written_bytes = umem_pageset_bytes(&p->unwritten.written);
 	/* What is shown is of the work itself. */
-	if (r == 0)
+	if (r == 0) {
 		ctl_progress_begin(&p->m.progress, words.verb, p->m.ctl->quiet, p->signals);
-	if (r == 0)
-		r = put_out(p, &result, &note);
-	else if (r == UMEM_AGAIN)
-		r = 0; /* interrupted before anything was done */
+		r = put_out(p, ret_result, note);
+	}
+	return r;
+}
+
+static int run_by_daemon(struct pageout *p, struct move_remote *remote,
+	struct umem_pageout *ret_result, struct umem_note *note)
+{
+	int r = move_by_daemon(&p->m, true, p->unwritten_ns, remote, note);
+
+	if (r != 0)
+		return r;
+	*ret_result = remote->moved->numbers;
+	p->written_bytes = remote->moved->written_bytes;
+	for (size_t i = 0; i < remote->moved->n_unseen; i++)
+		say_unseen(p, remote->moved->unseen[i]);
+	return 0;
+}
+
+static int run(struct pageout *p)
+{
+	UMEM_CLEANUP(move_remote_deinit) struct move_remote remote = { 0 };
+	struct umem_pageout result = { 0 };
+	struct umem_note note = { 0 };
+	int r = p->m.ctl->connect ? run_by_daemon(p, &remote, &result, &note) :
+				    run_here(p, &result, &note);
+
 	ctl_progress_end(&p->m.progress);
 	if (r == 0 && p->m.ctl->json)
 		r = print_json(p, &result);
@@ -289,8 +268,7 @@ int cmd_pageout(const struct ctl_options *options, int argc, char **argv)
 		r = r < 0 ? ctl_failed(words.verb, r, &(struct umem_note){ 0 }) : run(&p);
 	}
 	umem_fd_close(p.signals);
-	umem_pageset_deinit(&p.written);
-	umem_pageset_deinit(&p.unwatched);
+	umem_unwritten_deinit(&p.unwritten);
 	move_deinit(&p.m);
 	return r;
 }

@@ -17,6 +17,11 @@ static void print_help(void)
 	     "Lists the targets of umemd: yours, or all for root and administrators.");
 }
 
+static const char *how_of(const struct umem_client_target *t)
+{
+	return t->handed ? "handed_off" : t->opened ? "opened" : "attached";
+}
+
 static int print_json(const struct umem_client_target *t)
 {
 	struct umem_json *line = umem_json_object();
@@ -25,7 +30,7 @@ static int print_json(const struct umem_client_target *t)
 	umem_json_set_u64(line, "pid", (uint64_t)t->pid);
 	umem_json_set_text(line, "name", t->name);
 	umem_json_set_u64(line, "uid", t->uid);
-	umem_json_set_text(line, "how", t->handed ? "handed_off" : "attached");
+	umem_json_set_text(line, "how", how_of(t));
 	umem_json_set_text(line, "state", t->state);
 	umem_json_set_bool(line, "kept", t->kept);
 	umem_json_set_u64(line, "restarts", t->restarts);
@@ -42,7 +47,7 @@ static void print_row(const struct umem_client_target *t)
 	snprintf(who, sizeof(who), "%u", t->uid);
 	printf("%-8s %8d %-16s %-10s %-10s %-10s %4s %8llu %8s\n", t->target, t->pid,
 		ctl_clean(name, sizeof(name), t->name, 16), user ? user->pw_name : who, t->state,
-		t->handed ? "handed off" : "attached", t->kept ? "yes" : "no",
+		how_of(t), t->kept ? "yes" : "no",
 		(unsigned long long)t->restarts, ctl_time(age, t->age_ns));
 }
 

@@ -128,11 +128,20 @@ static int parse(const struct ctl_options *options, struct swap *swap, int argc,
 static int run(const struct ctl_options *options, struct swap *swap, int pid)
 {
 	UMEM_CLEANUP(swap_view_deinit) struct swap_view view = { 0 };
+	struct umem_client_map_options remote = {
+		.size = sizeof(remote),
+		.method = swap->method,
+		.ranges = swap->ranges || swap->map,
+		.sharers = swap->sharers,
+	};
 	struct umem_note note = { 0 };
 	int r;
 
+	/* A file is this process's to open, whoever looks at processes. */
 	if (swap->file)
 		r = swap_view_file(&view, swap->file, &swap->asked, swap->method, &note);
+	else if (options->connect)
+		r = swap_view_remote(&view, options->connect, pid, &swap->asked, &remote, &note);
 	else
 		r = swap_view_process(&view, pid, &swap->asked, swap->method, swap->sharers,
 			&note);

@@ -14,10 +14,10 @@ static const struct ctl_verb verbs[] = {
 	{ "regions", "PID", "the mappings, what is in memory, what can be tracked", false,
 		cmd_regions },
 	{ "dirty", "PID", "dirty tracking, round after round", true, cmd_dirty },
-	{ "swap", "PID | --file PATH", "where every page is, without touching one", false,
+	{ "swap", "PID | --file PATH", "where every page is, without touching one", true,
 		cmd_swap },
-	{ "pageout", "PID", "put memory out to swap, once, and verify it", false, cmd_pageout },
-	{ "pagein", "PID", "bring swapped memory back", false, cmd_pagein },
+	{ "pageout", "PID", "put memory out to swap, once, and verify it", true, cmd_pageout },
+	{ "pagein", "PID", "bring swapped memory back", true, cmd_pagein },
 	{ "reclaim", "PID...", "put out what is not in use, keep what comes back", false,
 		cmd_reclaim },
 	{ "snapshot", "PID -o FILE", "save memory as it is at one moment, while it runs", false,
@@ -38,7 +38,8 @@ static void print_help(FILE *out)
 	fputs("\n  --json      one JSON object a line instead of a table\n"
 	      "  -q          no hints and no progress on stderr\n"
 	      "  --connect SOCKET\n"
-	      "              have the daemon that listens there do it (dirty, status)\n"
+	      "              have the daemon that listens there do it (dirty, swap, pageout,\n"
+	      "              pagein, status)\n"
 	      "  --embedded  do the work in this process, also where a daemon listens\n"
 	      "  --help      this; 'umemctl VERB --help' tells the verb's options\n"
 	      "  --version   the version\n\n"

@@ -43,6 +43,47 @@ int move_parse_end(struct move *m, int argc, char **argv)
 	return ctl_pid(m->words->verb, argv[optind], &m->pid);
 }
 
+void move_remote_deinit(struct move_remote *remote)
+{
+	umem_client_free(remote->client);
+}
+
+int move_by_daemon(struct move *m, bool out, uint64_t unwritten_ns, struct move_remote *remote,
+	struct umem_note *note)
+{
+	const struct umem_client_move_options options = {
+		.size = sizeof(options),
+		.regions = m->asked.v,
+		.n_regions = m->asked.n,
+		.max_bytes = m->options.max_bytes,
+		.free_cached = m->options.free_cached,
+		.unwritten_ns = unwritten_ns,
+		.progress = ctl_progress_step,
+		.user = &m->progress,
+	};
+	char target[UMEM_CLIENT_TARGET];
+	int r = umem_client_connect(m->ctl->connect, &remote->client, note);
+
+	/* Watching writes takes what attaching gives. */
+	if (r == 0)
+		r = unwritten_ns ?
+			umem_client_attach(remote->client, m->pid, NULL, target, note) :
+			umem_client_open(remote->client, m->pid, NULL, target, note);
+	if (r == 0)
+		r = out ? umem_client_pageout(remote->client, target, &options, &remote->moved,
+				note) :
+			umem_client_pagein(remote->client, target, &options, &remote->moved,
+				note);
+	if (r == 0) {
+		m->progress.stopped = remote->moved->interrupted;
+		m->progress.start_ns = umem_now_ns() - remote->moved->elapsed_ns;
+	}
+	if (r == 0 && remote->moved->recovered && !m->ctl->quiet)
+		fprintf(stderr, "umemctl: %s: a worker of umemd died meanwhile; what it moved "
+			"counts as %s\n", m->words->verb, m->words->already);
+	return r;
+}
+
 struct umem_json *move_json(const struct move *m, const struct umem_pageout *result)
 {
 	struct umem_json *object = umem_json_object(), *list = umem_json_array();

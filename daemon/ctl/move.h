@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <umemd/client.h>
 #include <umemd/residency.h>
 
 #include "daemon/ctl/ctl.h"
@@ -46,6 +47,29 @@ struct move {
 	struct umem_pageout_options options;
 	struct ctl_progress progress;
 };
+
+/**
+ * struct move_remote - a target of the daemon.
+ * @client: the connection.
+ * @moved: what it came to; lives as long as @client is not used again.
+ */
+struct move_remote {
+	struct umem_client *client;
+	const struct umem_client_moved *moved;
+};
+
+/** move_remote_deinit - end the connection. */
+void move_remote_deinit(struct move_remote *remote);
+
+/**
+ * move_by_daemon - have the daemon do it.
+ * @out: put out; else bring in.
+ * @unwritten_ns: as in struct umem_client_move_options.
+ * @remote: all zero; given to move_remote_deinit() in any case.
+ * Return: as umem_client_pageout(), umem_client_open().
+ */
+int move_by_daemon(struct move *m, bool out, uint64_t unwritten_ns, struct move_remote *remote,
+	struct umem_note *note);
 
 /** move_deinit - free what it owns. */
 void move_deinit(struct move *m);

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <umemd/client.h>
 #include <umemd/residency.h>
 
 #include "daemon/ctl/ctl.h"
@@ -26,7 +27,7 @@ struct swap_file;
  * @v: @n mappings, or parts of the file.
  * @sums: over all of them.
  * @sharers: who else maps it, or NULL when nobody asked.
- * @target, @map, @found, @pages: what it was seen through; owned.
+ * @target, @map, @found, @pages, @remote: what it was seen through; owned.
  */
 struct swap_view {
 	int pid;
@@ -40,6 +41,7 @@ struct swap_view {
 	struct umem_residency *map;
 	struct umem_survey_sharers found;
 	struct swap_file *pages;
+	struct umem_client_map *remote;
 };
 
 /** swap_each - takes a run of pages; what it returns other than 0 ends the walk. */
@@ -57,6 +59,15 @@ typedef int (*swap_each)(void *user, uint64_t start, uint64_t end, enum umem_sta
  */
 int swap_view_process(struct swap_view *view, int pid, struct umem_ranges *asked,
 	const char *method, bool sharers, struct umem_note *note);
+
+/**
+ * swap_view_remote - have the daemon at @path look.
+ * @asked: as above, not widened here; @options says the rest.
+ * Return: as above, and as umem_client_open().
+ */
+int swap_view_remote(struct swap_view *view, const char *path, int pid,
+	const struct umem_ranges *asked, struct umem_client_map_options *options,
+	struct umem_note *note);
 
 /**
  * swap_view_file - look at a file in memory, which may be mapped by nobody.

@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <umemd/residency.h>
 #include <umemd/track.h>
 #include <umemd/types.h>
 
@@ -77,6 +78,15 @@ UMEM_CLIENT_API int umem_client_attach(struct umem_client *client, int pid,
 	struct umem_note *note);
 
 /**
+ * umem_client_open - bring in a process only to see where its memory is, and to move it: it
+ * is not stopped, nothing is put into it, and it cannot be tracked.
+ * @options, @ret_target: as of umem_client_attach().
+ */
+UMEM_CLIENT_API int umem_client_open(struct umem_client *client, int pid,
+	const struct umem_client_bring_options *options, char ret_target[UMEM_CLIENT_TARGET],
+	struct umem_note *note);
+
+/**
  * umem_client_hand_off - bring in this process's own memory.
  * @uffd: non-blocking userfaultfd after its UFFDIO_API hand-shake with
  *	UFFD_FEATURE_WP_ASYNC; stays the caller's, who must keep it open.
@@ -95,11 +105,12 @@ UMEM_CLIENT_API int umem_client_detach(struct umem_client *client, const char *t
  * struct umem_client_target - what the daemon knows of a target; texts live as long as the call.
  * @target: its name. @pid, @name: the process.
  * @uid: whose target it is.
- * @handed: it was handed off; else attached.
+ * @handed: it was handed off; else attached, or @opened.
  * @state: "starting", "ready", "tracking", "recovering", "detaching", "failed" or "ended".
  * @kept: it outlives the connection that brought it in.
  * @restarts: workers that died.
  * @stop_ns: how long attaching stopped it. @age_ns: since it came in.
+ * @opened: it was brought in by umem_client_open().
  */
 struct umem_client_target {
 	const char *target;
@@ -112,6 +123,7 @@ struct umem_client_target {
 	uint64_t restarts;
 	uint64_t stop_ns;
 	uint64_t age_ns;
+	bool opened;
 };
 
 /**
@@ -191,6 +203,123 @@ UMEM_CLIENT_API int umem_client_monitor(struct umem_client *client, const char *
 	void (*on_round)(void *user, struct umem_client_round *round, int result,
 		const struct umem_note *note),
 	void *user, struct umem_note *note);
+
+/**
+ * struct umem_client_map_options - what a map is to hold.
+ * @size: sizeof(struct umem_client_map_options), for later growth.
+ * @regions, @n_regions: only these addresses, widened to whole huge pages; 0 of them
+ *	means all.
+ * @method: as in struct umem_residency_options.
+ * @ranges: the runs of pages, too, for umem_client_map_each().
+ * @sharers: who else maps the shared memory, for umem_client_map_sharers().
+ */
+struct umem_client_map_options {
+	size_t size;
+	const struct umem_range *regions;
+	size_t n_regions;
+	const char *method;
+	bool ranges;
+	bool sharers;
+};
+
+struct umem_client_map;
+
+/**
+ * umem_client_map - where the pages of a target are now: as umem_residency_new().
+ * @options: NULL for defaults.
+ * @ret_map: freed with umem_client_map_free().
+ *
+ * A process with more mappings than a reply takes is told in parts, each of its moment.
+ */
+UMEM_CLIENT_API int umem_client_map(struct umem_client *client, const char *target,
+	const struct umem_client_map_options *options, struct umem_client_map **ret_map,
+	struct umem_note *note);
+
+/** umem_client_map_free - NULL is fine. Return: NULL. */
+UMEM_CLIENT_API struct umem_client_map *umem_client_map_free(struct umem_client_map *map);
+
+/** umem_client_map_regions - the mappings, ascending; they live as long as the map. */
+UMEM_CLIENT_API const struct umem_residency_region *umem_client_map_regions(
+	const struct umem_client_map *map, size_t *ret_n);
+
+/** umem_client_map_each - runs of pages, as umem_residency_each(). */
+UMEM_CLIENT_API int umem_client_map_each(const struct umem_client_map *map, uint64_t start,
+	uint64_t end,
+	int (*each)(void *user, uint64_t start, uint64_t end, enum umem_state state),
+	void *user);
+
+/**
+ * struct umem_client_sharer - a process that maps some of the target's shared memory.
+ * @pid, @name: the process.
+ * @mapped, @n_mapped: addresses of the target, ascending.
+ */
+struct umem_client_sharer {
+	int pid;
+	const char *name;
+	const struct umem_range *mapped;
+	size_t n_mapped;
+};
+
+/**
+ * umem_client_map_sharers - the sharers, by process id; they live as long as the map.
+ * @ret_hidden: how many more processes may not be looked at.
+ */
+UMEM_CLIENT_API const struct umem_client_sharer *umem_client_map_sharers(
+	const struct umem_client_map *map, size_t *ret_n, uint64_t *ret_hidden);
+
+/**
+ * struct umem_client_move_options - what is moved, and how.
+ * @size: sizeof(struct umem_client_move_options), for later growth.
+ * @regions, @n_regions: only these addresses; 0 of them means all.
+ * @max_bytes: at most so much; 0 means no limit.
+ * @free_cached: as in struct umem_pageout_options; of paging out only.
+ * @unwritten_ns: leave what is written within that time; 0 to put out all. Of paging out,
+ *	and of a target that was attached and is not tracked.
+ * @progress: told now and then how far it is, and asked whether to end: true ends it, with
+ *	what was done by then. May be NULL.
+ * @user: for @progress.
+ */
+struct umem_client_move_options {
+	size_t size;
+	const struct umem_range *regions;
+	size_t n_regions;
+	uint64_t max_bytes;
+	bool free_cached;
+	uint64_t unwritten_ns;
+	bool (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes);
+	void *user;
+};
+
+/**
+ * struct umem_client_moved - what became of it.
+ * @numbers: as of umem_pageout() and umem_pagein().
+ * @written_bytes: left alone because of @unwritten_ns.
+ * @unseen, @n_unseen: why not all writes could be seen.
+ * @elapsed_ns: how long it took, without watching for writes.
+ * @interrupted: it was ended before it was done.
+ * @recovered: a worker died meanwhile; what it moved counts as if it had been before.
+ */
+struct umem_client_moved {
+	struct umem_pageout numbers;
+	uint64_t written_bytes;
+	const char *const *unseen;
+	size_t n_unseen;
+	uint64_t elapsed_ns;
+	bool interrupted;
+	bool recovered;
+};
+
+/**
+ * umem_client_pageout, umem_client_pagein - put memory of a target out, or bring it back.
+ * @options: NULL for all of it.
+ * @ret_moved: with its texts valid until the next call on @client.
+ */
+UMEM_CLIENT_API int umem_client_pageout(struct umem_client *client, const char *target,
+	const struct umem_client_move_options *options,
+	const struct umem_client_moved **ret_moved, struct umem_note *note);
+UMEM_CLIENT_API int umem_client_pagein(struct umem_client *client, const char *target,
+	const struct umem_client_move_options *options,
+	const struct umem_client_moved **ret_moved, struct umem_note *note);
 
 /** umem_client_fd - a descriptor to poll; owned by the client. */
 UMEM_CLIENT_API int umem_client_fd(const struct umem_client *client);

@@ -22,6 +22,9 @@
 
 #define MAX_BYTES (4u << 20)
 
+/* Between two looks whether a long call is to end. */
+#define TICK_NS 100000000u
+
 static const struct umem_json_limits limits = { MAX_BYTES, 16, 1u << 18 };
 
 void umem_client_answer_deinit(struct umem_client_answer *answer)
@@ -55,6 +58,11 @@ int umem_client_connect(const char *path, struct umem_client **ret_client,
 		return -ENOMEM;
 	client->sock = umem_fd_take(&sock);
 	client->inbox.max_bytes = MAX_BYTES;
+	client->path = strdup(path);
+	if (!client->path) {
+		umem_client_free(client);
+		return -ENOMEM;
+	}
 	*ret_client = client;
 	return 0;
 }
@@ -67,6 +75,8 @@ struct umem_client *umem_client_free(struct umem_client *client)
 	umem_inbox_deinit(&client->inbox);
 	umem_outbox_deinit(&client->outbox);
 	umem_reasons_deinit(&client->assumes);
+	umem_client_forget_moved(client);
+	free(client->path);
 	free(client);
 	return NULL;
 }
@@ -83,6 +93,17 @@ static int over(struct umem_client *client, int r, struct umem_note *note)
 	return umem_note_set(note, r, 0, "the connection to umemd is over: %s",
 		r == -EPIPE ? "it was closed" : r == -EPROTO ? "a reply is not understood" :
 							 strerror(-r));
+}
+
+/* Wait until the socket is ready for @events, at most a tick. Return: 0, UMEM_AGAIN, -errno. */
+static int wait_a_tick(const struct umem_client *client, short events)
+{
+	struct pollfd pfd = { .fd = client->sock, .events = events };
+	int n = ppoll(&pfd, 1, &(struct timespec){ .tv_nsec = TICK_NS }, NULL);
+
+	if (n < 0 && errno != EINTR)
+		return -errno;
+	return n > 0 ? 0 : UMEM_AGAIN;
 }
 
 /* Wait until the socket is ready for @events. Return: 0, -ETIMEDOUT. */
@@ -244,6 +265,58 @@ int umem_client_call(struct umem_client *client, const char *method,
 	r = send_all(client, end_ns);
 	if (r == 0)
 		r = receive(client, end_ns, &answer);
+	if (r < 0)
+		return over(client, r, note);
+	r = umem_client_result(&answer.reply, note);
+	if (r != 0) {
+		umem_client_answer_deinit(&answer);
+		return r;
+	}
+	*ret_answer = answer;
+	return 0;
+}
+
+/* The next reply; @each is told NULL for each tick without one. Return: as receive(). */
+static int receive_with(struct umem_client *client,
+	void (*each)(void *user, const struct umem_json *parameters), void *user,
+	struct umem_client_answer *ret_answer)
+{
+	int r;
+
+	while ((r = umem_client_take(client, ret_answer)) == UMEM_AGAIN) {
+		r = umem_inbox_receive(&client->inbox, client->sock);
+		if (r == -EAGAIN && wait_a_tick(client, POLLIN) == UMEM_AGAIN)
+			each(user, NULL);
+		if (r < 0 && r != -EAGAIN)
+			return r == -ECONNRESET ? -EPIPE : r == -EMSGSIZE ? -EPROTO : r;
+	}
+	return r;
+}
+
+int umem_client_call_more(struct umem_client *client, const char *method,
+	struct umem_json *parameters,
+	void (*each)(void *user, const struct umem_json *parameters), void *user,
+	struct umem_client_answer *ret_answer, struct umem_note *note)
+{
+	struct umem_client_answer answer = { 0 };
+	int r = check_free(client, note);
+
+	if (r < 0) {
+		umem_json_free(parameters);
+		return r;
+	}
+	r = add_call(client, method, parameters, true, NULL, 0);
+	if (r < 0)
+		return umem_note_set(note, r, 0, "%s: %s", method, strerror(-r));
+	r = send_all(client, umem_now_ns() + client->timeout_ns);
+	if (r == 0)
+		r = receive_with(client, each, user, &answer);
+	while (r == 0 && answer.reply.continues) {
+		each(user, answer.reply.parameters);
+		umem_client_answer_deinit(&answer);
+		answer = (struct umem_client_answer){ 0 };
+		r = receive_with(client, each, user, &answer);
+	}
 	if (r < 0)
 		return over(client, r, note);
 	r = umem_client_result(&answer.reply, note);

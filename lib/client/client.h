@@ -16,6 +16,8 @@
  * @inbox, @outbox: of it.
  * @armed, @assumes, @tracker: of the last umem_client_start().
  * @on_round, @user: of umem_client_monitor(), while it monitors.
+ * @path: of the daemon's socket.
+ * @moved, @texts, @n_texts: of the last umem_client_pageout() or umem_client_pagein().
  */
 struct umem_client {
 	int sock;
@@ -28,6 +30,10 @@ struct umem_client {
 	void (*on_round)(void *user, struct umem_client_round *round, int result,
 		const struct umem_note *note);
 	void *user;
+	char *path;
+	struct umem_client_moved moved;
+	char **texts;
+	size_t n_texts;
 };
 
 /**
@@ -51,6 +57,26 @@ int umem_client_call(struct umem_client *client, const char *method,
 	struct umem_json *parameters, const int *fds, size_t n_fds,
 	struct umem_client_answer *ret_answer, struct umem_note *note);
 
+/**
+ * umem_client_call_more - the same with "more": wait for the last of several replies.
+ * @each: gets the parameters of each reply before it, and NULL now and then when there
+ *	is none; may call on other connections only.
+ */
+int umem_client_call_more(struct umem_client *client, const char *method,
+	struct umem_json *parameters,
+	void (*each)(void *user, const struct umem_json *parameters), void *user,
+	struct umem_client_answer *ret_answer, struct umem_note *note);
+
+/** umem_client_for_target - parameters that name @target; owned by the caller. */
+struct umem_json *umem_client_for_target(const char *target);
+
+/** umem_client_set_regions - set @key to an array of Range; without any, not at all. */
+void umem_client_set_regions(struct umem_json *parameters, const char *key,
+	const struct umem_range *v, size_t n);
+
+/** umem_client_forget_moved - free the texts of @moved. */
+void umem_client_forget_moved(struct umem_client *client);
+
 /** umem_client_send - call @method with "more", without waiting. Return: as above. */
 int umem_client_send_more(struct umem_client *client, const char *method,
 	struct umem_json *parameters, struct umem_note *note);
@@ -64,6 +90,13 @@ int umem_client_take(struct umem_client *client, struct umem_client_answer *ret_
 /** umem_client_round_new - the round of a reply. Return: 0; -EPROTO; -ENOMEM; -errno. */
 int umem_client_round_new(struct umem_client_answer *answer,
 	struct umem_client_round **ret_round);
+
+/**
+ * umem_client_map_memfd - map descriptor @index of a reply, which must be sealed.
+ * @ret_at: for munmap(2); NULL when it is empty. Return: 0, -EPROTO, -errno of mmap(2).
+ */
+int umem_client_map_memfd(const struct umem_client_answer *answer, int64_t index,
+	const void **ret_at, size_t *ret_len_bytes);
 
 /** umem_client_read_reasons - an array of Reason. Return: 0, -EPROTO, -ENOMEM. */
 int umem_client_read_reasons(const struct umem_json *list, struct umem_reasons *ret_reasons);

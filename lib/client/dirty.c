@@ -9,14 +9,6 @@
 
 #define DIRTY "io.umemd.Dirty."
 
-static struct umem_json *for_target(const char *target)
-{
-	struct umem_json *parameters = umem_json_object();
-
-	umem_json_set_text(parameters, "target", target);
-	return parameters;
-}
-
 int umem_client_read_reasons(const struct umem_json *list, struct umem_reasons *ret_reasons)
 {
 	const struct umem_json *item;
@@ -59,19 +51,8 @@ static void set_options(struct umem_json *parameters, const struct umem_watch_op
 		[UMEM_PINS_REPORT] = "report",
 		[UMEM_PINS_REFUSE] = "refuse",
 	};
-	struct umem_json *list;
 
-	if (options->n_regions) {
-		list = umem_json_array();
-		for (size_t i = 0; i < options->n_regions; i++) {
-			struct umem_json *item = umem_json_object();
-
-			umem_json_set_u64(item, "start", options->regions[i].start);
-			umem_json_set_u64(item, "end", options->regions[i].end);
-			umem_json_append_consume(list, item);
-		}
-		umem_json_set_consume(parameters, "regions", list);
-	}
+	umem_client_set_regions(parameters, "regions", options->regions, options->n_regions);
 	umem_json_set_text(parameters, "pins", pins[options->pins]);
 	umem_json_set_bool(parameters, "sharers", options->sharers);
 	if (options->tracker)
@@ -82,7 +63,7 @@ int umem_client_start(struct umem_client *client, const char *target,
 	const struct umem_watch_options *options, const struct umem_armed **ret_armed,
 	struct umem_note *note)
 {
-	struct umem_json *parameters = for_target(target);
+	struct umem_json *parameters = umem_client_for_target(target);
 	struct umem_client_answer answer;
 	int r;
 
@@ -109,7 +90,7 @@ int umem_client_collect(struct umem_client *client, const char *target,
 	enum umem_client_form form, uint64_t after, struct umem_client_round **ret_round,
 	struct umem_note *note)
 {
-	struct umem_json *parameters = for_target(target);
+	struct umem_json *parameters = umem_client_for_target(target);
 	struct umem_client_answer answer;
 	int r;
 
@@ -127,7 +108,8 @@ int umem_client_collect(struct umem_client *client, const char *target,
 int umem_client_stop(struct umem_client *client, const char *target, struct umem_note *note)
 {
 	struct umem_client_answer answer;
-	int r = umem_client_call(client, DIRTY "Stop", for_target(target), NULL, 0, &answer, note);
+	int r = umem_client_call(client, DIRTY "Stop", umem_client_for_target(target), NULL, 0,
+		&answer, note);
 
 	if (r == 0)
 		umem_client_answer_deinit(&answer);
@@ -140,7 +122,7 @@ int umem_client_monitor(struct umem_client *client, const char *target, uint64_t
 		const struct umem_note *note),
 	void *user, struct umem_note *note)
 {
-	struct umem_json *parameters = for_target(target);
+	struct umem_json *parameters = umem_client_for_target(target);
 	int r;
 
 	umem_json_set_u64(parameters, "interval_ns", interval_ns);

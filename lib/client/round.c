@@ -92,25 +92,23 @@ static int read_numbers(const struct umem_json *json, struct umem_client_round *
 	return r;
 }
 
-/* Map descriptor @index of the reply. */
-static int map_memfd(struct umem_client_answer *answer, int64_t index,
-	struct umem_client_round *round)
+int umem_client_map_memfd(const struct umem_client_answer *answer, int64_t index,
+	const void **ret_at, size_t *ret_len_bytes)
 {
 	int fd = index >= 0 && (uint64_t)index < answer->frame.n_fds ?
 		answer->frame.fds[index] : -1;
 	int seals = fcntl(fd, F_GET_SEALS);
 	struct stat st;
-	void *at;
+	void *at = NULL;
 
 	if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) < 0)
 		return -EPROTO;
-	if (st.st_size == 0)
-		return 0;
-	at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	if (st.st_size > 0)
+		at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (at == MAP_FAILED)
 		return -errno;
-	round->at = at;
-	round->len_bytes = (size_t)st.st_size;
+	*ret_at = at;
+	*ret_len_bytes = (size_t)st.st_size;
 	return 0;
 }
 
@@ -192,7 +190,8 @@ int umem_client_round_new(struct umem_client_answer *answer,
 		return -EPROTO;
 	r = read_numbers(umem_json_get(p, "round"), round);
 	if (r == 0 && (table >= 0 || bitmap >= 0))
-		r = map_memfd(answer, table >= 0 ? table : bitmap, round);
+		r = umem_client_map_memfd(answer, table >= 0 ? table : bitmap, &round->at,
+			&round->len_bytes);
 	if (r == 0 && table >= 0)
 		r = read_table(round);
 	else if (r == 0 && bitmap >= 0)

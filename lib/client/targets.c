@@ -36,7 +36,34 @@ static bool keeps(const struct umem_client_bring_options *options)
 	return options && options->keep;
 }
 
-int umem_client_attach(struct umem_client *client, int pid,
+struct umem_json *umem_client_for_target(const char *target)
+{
+	struct umem_json *parameters = umem_json_object();
+
+	umem_json_set_text(parameters, "target", target);
+	return parameters;
+}
+
+void umem_client_set_regions(struct umem_json *parameters, const char *key,
+	const struct umem_range *v, size_t n)
+{
+	struct umem_json *list;
+
+	if (n == 0)
+		return;
+	list = umem_json_array();
+	for (size_t i = 0; i < n; i++) {
+		struct umem_json *item = umem_json_object();
+
+		umem_json_set_u64(item, "start", v[i].start);
+		umem_json_set_u64(item, "end", v[i].end);
+		umem_json_append_consume(list, item);
+	}
+	umem_json_set_consume(parameters, key, list);
+}
+
+/* Bring process @pid in by @method. */
+static int bring(struct umem_client *client, const char *method, int pid,
 	const struct umem_client_bring_options *options, char ret_target[UMEM_CLIENT_TARGET],
 	struct umem_note *note)
 {
@@ -46,8 +73,22 @@ int umem_client_attach(struct umem_client *client, int pid,
 
 	umem_json_set_int(parameters, "pid", pid);
 	umem_json_set_bool(parameters, "keep", keeps(options));
-	r = umem_client_call(client, TARGETS "Attach", parameters, NULL, 0, &answer, note);
+	r = umem_client_call(client, method, parameters, NULL, 0, &answer, note);
 	return r == 0 ? take_name(&answer, ret_target, note) : r;
+}
+
+int umem_client_attach(struct umem_client *client, int pid,
+	const struct umem_client_bring_options *options, char ret_target[UMEM_CLIENT_TARGET],
+	struct umem_note *note)
+{
+	return bring(client, TARGETS "Attach", pid, options, ret_target, note);
+}
+
+int umem_client_open(struct umem_client *client, int pid,
+	const struct umem_client_bring_options *options, char ret_target[UMEM_CLIENT_TARGET],
+	struct umem_note *note)
+{
+	return bring(client, TARGETS "Open", pid, options, ret_target, note);
 }
 
 int umem_client_hand_off(struct umem_client *client, int uffd,
@@ -55,19 +96,12 @@ int umem_client_hand_off(struct umem_client *client, int uffd,
 	const struct umem_client_bring_options *options, char ret_target[UMEM_CLIENT_TARGET],
 	struct umem_note *note)
 {
-	struct umem_json *parameters = umem_json_object(), *list = umem_json_array();
+	struct umem_json *parameters = umem_json_object();
 	struct umem_client_answer answer;
 	int r;
 
-	for (size_t i = 0; i < n_ranges; i++) {
-		struct umem_json *item = umem_json_object();
-
-		umem_json_set_u64(item, "start", ranges[i].start);
-		umem_json_set_u64(item, "end", ranges[i].end);
-		umem_json_append_consume(list, item);
-	}
 	umem_json_set_int(parameters, "uffd", 0);
-	umem_json_set_consume(parameters, "ranges", list);
+	umem_client_set_regions(parameters, "ranges", ranges, n_ranges);
 	umem_json_set_bool(parameters, "keep", keeps(options));
 	r = umem_client_call(client, TARGETS "HandOff", parameters, &uffd, 1, &answer, note);
 	return r == 0 ? take_name(&answer, ret_target, note) : r;
@@ -75,11 +109,10 @@ int umem_client_hand_off(struct umem_client *client, int uffd,
 
 int umem_client_detach(struct umem_client *client, const char *target, struct umem_note *note)
 {
-	struct umem_json *parameters = umem_json_object();
+	struct umem_json *parameters = umem_client_for_target(target);
 	struct umem_client_answer answer;
 	int r;
 
-	umem_json_set_text(parameters, "target", target);
 	r = umem_client_call(client, TARGETS "Detach", parameters, NULL, 0, &answer, note);
 	if (r == 0)
 		umem_client_answer_deinit(&answer);
@@ -112,6 +145,7 @@ int umem_client_each_target(struct umem_client *client,
 			.restarts = umem_client_get_u64(item, "restarts"),
 			.stop_ns = umem_client_get_u64(item, "stop_ns"),
 			.age_ns = umem_client_get_u64(item, "age_ns"),
+			.opened = strcmp(how, "opened") == 0,
 		});
 	}
 	umem_client_answer_deinit(&answer);

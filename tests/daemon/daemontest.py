@@ -169,7 +169,7 @@ class Client:
             os.close(fd)
         self.fds = []
 
-    def send(self, method, fds=(), more=False, oneway=False, **parameters):
+    def send(self, method, /, fds=(), more=False, oneway=False, **parameters):
         message = {"method": method, "parameters": parameters}
         if more:
             message["more"] = True
@@ -201,7 +201,7 @@ class Client:
             raise VarlinkError(message["error"], message.get("parameters"))
         return message, fds
 
-    def call(self, method, fds=(), **parameters):
+    def call(self, method, /, fds=(), **parameters):
         """Parameters of the reply."""
         self.send(method, fds, **parameters)
         message, got = self.reply()
@@ -395,7 +395,23 @@ class as_user:
         os.setresgid(0, 0, 0)
 
 
-def error_of(function, *args, **more):
+def main_with_swap(cases, argv):
+    """As main(), with swap on; argv has the program that puts it on behind the others."""
+    hold = subprocess.Popen([argv[5], "hold"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            text=True)
+    try:
+        line = hold.stdout.readline()
+        if not line.startswith("{"):
+            print(line.strip() or "SKIP: no swap")
+            sys.exit(77)
+        main(cases, argv[:5])
+    finally:
+        hold.stdin.close()
+        hold.stdout.close()
+        hold.wait()
+
+
+def error_of(function, /, *args, **more):
     """The error that a call must end with."""
     try:
         got = function(*args, **more)
