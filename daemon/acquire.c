@@ -153,9 +153,10 @@ int acquire_mappers(const struct auth_who *who, pid_t pid, const struct umem_jso
 	return umem_mappers_find(pid, pid, objects, may_name, (void *)who, ret_found);
 }
 
-int acquire_machine(pid_t pid, struct umem_json **ret_found)
+int acquire_machine(pid_t pid, bool room, bool strain, struct umem_json **ret_found)
 {
-	return umem_machine_find(pid, ret_found);
+	return umem_machine_find(pid, (room ? UMEM_MACHINE_ROOM : 0) |
+		(strain ? UMEM_MACHINE_STRAIN : 0), ret_found);
 }
 
 int acquire_open_frames(int *ret_fd)

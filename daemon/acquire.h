@@ -85,8 +85,11 @@ struct acquire_mapping {
 int acquire_open_mapped(pid_t pid, int pidfd, uint64_t start, uint64_t end,
 	const struct acquire_mapping *how, int *ret_fd);
 
-/** acquire_machine - swap and memory of the machine: Machine of io.umemd.Broker. */
-int acquire_machine(pid_t pid, struct umem_json **ret_found);
+/**
+ * acquire_machine - swap and memory of the machine: Machine of io.umemd.Broker.
+ * @room, @strain: as there. Return: 0 or -errno.
+ */
+int acquire_machine(pid_t pid, bool room, bool strain, struct umem_json **ret_found);
 
 /** acquire_open_frames - what frames are used for. Return: 0 or -errno. */
 int acquire_open_frames(int *ret_fd);

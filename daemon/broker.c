@@ -105,7 +105,8 @@ static int mappers(struct question *q)
 
 static int machine(struct question *q)
 {
-	return acquire_machine(q->pid, &q->answer);
+	return acquire_machine(q->pid, umem_json_get_bool(q->parameters, "room", false),
+		umem_json_get_bool(q->parameters, "strain", false), &q->answer);
 }
 
 static int open_frames(struct question *q)

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "lib/mem/machine.h"
 #include "lib/proto/message.h"
 
 #define MAX_BYTES (1u << 20)
@@ -103,12 +104,16 @@ static int open_mapped(void *user, uint64_t start, uint64_t end, int flags, int 
 	return ask_for_fd(user, "io.umemd.Broker.OpenMapped", parameters, ret_fd);
 }
 
-static int machine(void *user, struct umem_json **ret_found)
+static int machine(void *user, unsigned parts, struct umem_json **ret_found)
 {
 	UMEM_CLEANUP(umem_frame_deinit) struct umem_frame frame = { 0 };
+	struct umem_json *parameters = umem_json_object();
 	struct umem_reply reply = { 0 };
-	int r = ask(user, "io.umemd.Broker.Machine", NULL, &reply, &frame);
+	int r;
 
+	umem_json_set_bool(parameters, "room", parts & UMEM_MACHINE_ROOM);
+	umem_json_set_bool(parameters, "strain", parts & UMEM_MACHINE_STRAIN);
+	r = ask(user, "io.umemd.Broker.Machine", parameters, &reply, &frame);
 	if (r < 0)
 		return r;
 	*ret_found = umem_json_share(reply.parameters);

@@ -103,6 +103,7 @@ static const struct row rows[] = {
 		"bringing in" },
 	{ CALL(move_pages), false, { { 1, NUMBER, 0 }, { 2, NUMBER, 0 } },
 		"no page at all: lists are emptied, lib/kern/lru.c" },
+	{ CALL(getrusage), false, { { 0 } }, "what reclaim takes of a processor" },
 	{ CALL(nanosleep), false, { { 0 } }, "letting the target go on in between" },
 	{ CALL(clock_nanosleep), false, { { 0 } }, "the same" },
 	{ CALL(sched_yield), false, { { 0 } }, "the same" },

@@ -11,14 +11,14 @@
 #include <stdint.h>
 
 #include "lib/base/json.h"
+#include "lib/kern/psi.h"
 #include "lib/kern/swapdev.h"
 #include "lib/kern/vmstat.h"
 #include "lib/mem/target.h"
 
 /**
  * struct umem_machine - of a moment; all zero before the first one.
- * @areas: swap areas. From elsewhere they have no path, and of zram only what tells
- *	where pages are.
+ * @areas: swap areas. From elsewhere those of zram have only what is used here.
  * @info: memory; what the kernel does not tell is not in its @present.
  */
 struct umem_machine {
@@ -49,11 +49,43 @@ int umem_machine_meminfo(const struct umem_target *target, struct umem_meminfo *
 uint64_t umem_machine_room(const struct umem_target *target, bool *ret_limited);
 
 /**
+ * struct umem_machine_strain - what the machine goes through.
+ * @vmstat: events since boot; what the kernel does not count is not in its @present.
+ * @info: memory, read right behind that.
+ * @psi, @psi_known: stalls of the target's cgroup, or of the machine.
+ * @psi_own: of the cgroup.
+ */
+struct umem_machine_strain {
+	struct umem_vmstat vmstat;
+	struct umem_meminfo info;
+	struct umem_psi psi;
+	bool psi_known;
+	bool psi_own;
+};
+
+/**
+ * umem_machine_strain - look now. Return: 0 or -errno.
+ * Only where /proc is out of reach: who has it reads what of this is wanted.
+ */
+int umem_machine_strain(const struct umem_target *target, struct umem_machine_strain *ret_strain);
+
+/**
+ * enum umem_machine_part - parts of an answer that are looked at only when they are wanted.
+ * @UMEM_MACHINE_ROOM: for umem_machine_room().
+ * @UMEM_MACHINE_STRAIN: for umem_machine_strain().
+ */
+enum umem_machine_part {
+	UMEM_MACHINE_ROOM = 1u << 0,
+	UMEM_MACHINE_STRAIN = 1u << 1,
+};
+
+/**
  * umem_machine_find - the same for somebody else, who has no /proc (struct umem_reach).
  * @pid: the target.
+ * @parts: of enum umem_machine_part.
  * Return: 0 with what umem_machine_read() there understands, owned by the caller; -errno.
  */
-int umem_machine_find(int pid, struct umem_json **ret_found);
+int umem_machine_find(int pid, unsigned parts, struct umem_json **ret_found);
 
 /** umem_machine_open_frames - /proc/kpageflags. Return: as umem_kpage_open(). */
 int umem_machine_open_frames(const struct umem_target *target, int *ret_fd);

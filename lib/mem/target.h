@@ -24,7 +24,7 @@
  * @open_mapped: as umem_filecache_open_mapping(), of the target.
  * @backing: what the file behind a mapping of the target is.
  * @mappers: what umem_mappers_find() finds; consumes @objects. NULL: nothing can be found.
- * @machine: what umem_machine_find() finds. NULL: nothing can be told of the machine.
+ * @machine: what umem_machine_find() finds; @parts as there. NULL: nothing can be told.
  * @open_frames: /proc/kpageflags; NULL: it may not be read.
  * @own_pagemap_fd: page table of this process, which has no /proc; or -1.
  * @is_owner: this process counts as the owner of every file (CAP_FOWNER).
@@ -34,7 +34,7 @@ struct umem_reach {
 	int (*open_mapped)(void *user, uint64_t start, uint64_t end, int flags, int *ret_fd);
 	enum umem_backing (*backing)(void *user, const struct umem_vma *vma);
 	int (*mappers)(void *user, struct umem_json *objects, struct umem_json **ret_found);
-	int (*machine)(void *user, struct umem_json **ret_found);
+	int (*machine)(void *user, unsigned parts, struct umem_json **ret_found);
 	int (*open_frames)(void *user, int *ret_fd);
 	int own_pagemap_fd;
 	bool is_owner;

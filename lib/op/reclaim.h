@@ -23,6 +23,7 @@
 #include "lib/policy/plan.h"
 
 struct umem_reclaim;
+struct umem_target;
 
 /**
  * struct umem_reclaim_options - what to reclaim from, and how.
@@ -41,6 +42,8 @@ struct umem_reclaim;
  * @seed: of the choice of samples.
  * @features: as umem_attach_options.feature_override.
  * @clock: of intervals and ages; NULL: CLOCK_MONOTONIC.
+ * @target: the one process of @pids, open already, and not watched; NULL: they are opened
+ *	here. It is the only one then, and must outlive this.
  */
 struct umem_reclaim_options {
 	const int *pids;
@@ -58,6 +61,7 @@ struct umem_reclaim_options {
 	uint64_t seed;
 	const char *features;
 	const struct umem_clock *clock;
+	struct umem_target *target;
 };
 
 /** enum umem_reclaim_decision - about the next interval. */

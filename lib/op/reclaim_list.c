@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lib/base/note.h"
+#include "lib/op/reclaim_machine.h"
 
 void umem_reclaim_list_deinit(struct umem_reclaim_list *list)
 {
@@ -190,13 +191,17 @@ static int replace(struct umem_reclaim_list *list, size_t i, struct umem_note *n
 	drop(list, i);
 	if (ended)
 		return add_event(list, pid, comm, "ended");
+	/* What was given to us was of the program that is gone. */
+	if (list->options->target)
+		return add_event(list, pid, comm, "executed another program");
 	return take_in(list, pid, "executed another program; begun anew", note);
 }
 
 int umem_reclaim_list_look(struct umem_reclaim_list *list, uint64_t now_ns,
 	const struct umem_swap_areas *areas, bool forced_back, struct umem_note *note)
 {
-	struct umem_reclaim_swap swap = { .forced_back = forced_back };
+	struct umem_reclaim_swap swap = { .forced_back = forced_back,
+		.target = umem_reclaim_asked(list->options) };
 
 	for (size_t i = 0; i < list->n_targets; i++) {
 		swap.own_reads += list->targets[i]->own_reads;

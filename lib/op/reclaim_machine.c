@@ -8,6 +8,7 @@
 
 #include "lib/base/note.h"
 #include "lib/kern/feat.h"
+#include "lib/mem/machine.h"
 
 /* Pages that the kernel scans in an interval before it counts as reclaiming: 4 MiB. */
 #define KERNEL_SCANS 1024
@@ -42,16 +43,40 @@ uint64_t umem_reclaim_machine_cpu(const struct umem_reclaim_machine *m)
 	return cpu_ns() - m->cpu_ns;
 }
 
+/* Swap and memory, in one go where somebody else is asked. @ret_info: all zero if not known. */
+static int read_swap(const struct umem_reclaim_machine *m, struct umem_swap_areas *areas,
+	struct umem_meminfo *ret_info)
+{
+	struct umem_machine machine = { 0 };
+	int r;
+
+	if (!m->target) {
+		r = umem_swap_areas_read(NULL, NULL, areas);
+		if (r == 0 && umem_meminfo_read(NULL, ret_info) < 0)
+			*ret_info = (struct umem_meminfo){ 0 };
+		return r;
+	}
+	r = umem_machine_read(m->target, &machine);
+	if (r == 0) {
+		umem_swap_areas_deinit(areas);
+		*areas = machine.areas;
+		*ret_info = machine.info;
+	} else {
+		umem_machine_deinit(&machine);
+	}
+	return r;
+}
+
 bool umem_reclaim_swap_went_away(struct umem_reclaim_machine *m)
 {
 	struct umem_swap_areas areas = { 0 };
 	struct umem_meminfo info;
 	bool gone;
 
-	if (umem_swap_areas_read(NULL, NULL, &areas) < 0)
+	if (read_swap(m, &areas, &info) < 0)
 		return false;
 	/* While one is being taken away the kernel lists it, but counts it less and less. */
-	gone = umem_meminfo_read(NULL, &info) == 0 && info.swap_total_bytes < areas.total_bytes;
+	gone = info.present && info.swap_total_bytes < areas.total_bytes;
 	for (size_t i = 0; i < m->areas.n && !gone; i++) {
 		size_t j = 0;
 
@@ -64,6 +89,19 @@ bool umem_reclaim_swap_went_away(struct umem_reclaim_machine *m)
 	return gone;
 }
 
+static int read_vmstat(const struct umem_reclaim_machine *m, struct umem_vmstat *ret_vmstat)
+{
+	struct umem_machine_strain strain;
+	int r;
+
+	if (!m->target)
+		return umem_vmstat_read(NULL, ret_vmstat);
+	r = umem_machine_strain(m->target, &strain);
+	if (r == 0)
+		*ret_vmstat = strain.vmstat;
+	return r;
+}
+
 void umem_reclaim_machine_look(struct umem_reclaim_machine *m, struct umem_limits_seen *seen)
 {
 	struct umem_vmstat vmstat = m->vmstat;
@@ -71,7 +109,7 @@ void umem_reclaim_machine_look(struct umem_reclaim_machine *m, struct umem_limit
 
 	if (seen->dt_ns)
 		seen->cpu_ppm = (uint64_t)((double)(cpu - m->cpu_ns) * 1e6 / (double)seen->dt_ns);
-	if (umem_vmstat_read(NULL, &vmstat) == 0)
+	if (read_vmstat(m, &vmstat) == 0)
 		seen->kernel_reclaim = seen->dt_ns && vmstat.pgscan_kswapd + vmstat.pgscan_direct >
 			m->vmstat.pgscan_kswapd + m->vmstat.pgscan_direct + KERNEL_SCANS;
 	seen->swap_free_bytes = umem_swap_free_bytes(&m->areas);
@@ -87,6 +125,10 @@ void umem_reclaim_machine_look(struct umem_reclaim_machine *m, struct umem_limit
 	m->cpu_ns = cpu;
 	m->begun = true;
 }
+
+#define NO_PSI \
+	"the policy pressure needs the kernel's pressure stall information (CONFIG_PSI, psi=1; " \
+	"feature psi); take the policy probe"
 
 /* What the kernel has to have, as far as it is asked for. */
 static int check_kernel(const struct umem_reclaim_options *options, struct umem_note *note)
@@ -109,20 +151,35 @@ static int check_kernel(const struct umem_reclaim_options *options, struct umem_
 		return umem_note_set(note, -ENOSYS, 0, "this kernel has no process_madvise "
 			"(Linux 5.10), so that nothing can be put out (feature process_madvise)");
 	if (needs & ~feats.found & UMEM_FEAT_BIT(UMEM_FEAT_PSI))
-		return umem_note_set(note, -ENOSYS, 0, "the policy pressure needs the kernel's "
-			"pressure stall information (CONFIG_PSI, psi=1; feature psi); take the "
-			"policy probe");
+		return umem_note_set(note, -ENOSYS, 0, NO_PSI);
 	return 0;
+}
+
+/* The same where somebody else looks. */
+static int check_strain(const struct umem_reclaim_machine *m,
+	const struct umem_reclaim_options *options, struct umem_note *note)
+{
+	struct umem_machine_strain strain;
+	int r = umem_machine_strain(m->target, &strain);
+
+	if (r < 0)
+		return umem_note_set(note, r, 0, "asking for the machine's memory: %s",
+			strerror(-r));
+	return options->policy == UMEM_POLICY_PRESSURE && !strain.psi_known ?
+		umem_note_set(note, -ENOSYS, 0, NO_PSI) : 0;
 }
 
 int umem_reclaim_machine_check(struct umem_reclaim_machine *m,
 	const struct umem_reclaim_options *options, struct umem_note *note)
 {
-	int r = check_kernel(options, note);
+	struct umem_meminfo info;
+	int r;
 
+	m->target = umem_reclaim_asked(options);
+	r = m->target ? check_strain(m, options, note) : check_kernel(options, note);
 	if (r < 0)
 		return r;
-	r = umem_swap_areas_read(NULL, NULL, &m->areas);
+	r = read_swap(m, &m->areas, &info);
 	if (r < 0)
 		return umem_note_set(note, r, 0, "reading /proc/swaps: %s", strerror(-r));
 	if (m->areas.n == 0 && !options->dry_run)

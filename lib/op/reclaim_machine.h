@@ -8,6 +8,7 @@
 
 #include "lib/kern/swapdev.h"
 #include "lib/kern/vmstat.h"
+#include "lib/mem/target.h"
 #include "lib/op/reclaim.h"
 
 /**
@@ -16,6 +17,7 @@
  * @given_bytes, @stored_bytes: of compressed swap, at the start.
  * @areas: swap areas now.
  * @begun: it was looked at.
+ * @target: by whose means it is looked at; NULL: by our own.
  */
 struct umem_reclaim_machine {
 	struct umem_vmstat vmstat;
@@ -24,7 +26,15 @@ struct umem_reclaim_machine {
 	uint64_t stored_bytes;
 	struct umem_swap_areas areas;
 	bool begun;
+	const struct umem_target *target;
 };
+
+/** umem_reclaim_asked - the target by whose means the machine is looked at, or NULL. */
+static inline const struct umem_target *umem_reclaim_asked(
+	const struct umem_reclaim_options *options)
+{
+	return options->target && options->target->reach ? options->target : NULL;
+}
 
 /**
  * umem_reclaim_machine_check - is there what reclaim needs?

@@ -20,6 +20,7 @@
 
 #include "lib/kern/procstat.h"
 #include "lib/kern/vmstat.h"
+#include "lib/mem/machine.h"
 #include "lib/op/reclaim_target.h"
 
 /* More pages than this a fault does not bring in (64 KiB each, with room to spare). */
@@ -27,6 +28,24 @@
 
 /* So far off the size of the swap cache may be (see lib/policy/returns.c). */
 #define CACHE_DRIFT 1024
+
+static int read_machine(const struct umem_target *target, struct umem_vmstat *ret_stat,
+	struct umem_meminfo *ret_info)
+{
+	struct umem_machine_strain strain;
+	int r;
+
+	if (!target) {
+		r = umem_vmstat_read(NULL, ret_stat);
+		return r == 0 ? umem_meminfo_read(NULL, ret_info) : r;
+	}
+	r = umem_machine_strain(target, &strain);
+	if (r == 0) {
+		*ret_stat = strain.vmstat;
+		*ret_info = strain.info;
+	}
+	return r;
+}
 
 static void read_counters(const struct umem_reclaim_swap *swap,
 	struct umem_returns_seen *ret_seen)
@@ -37,8 +56,8 @@ static void read_counters(const struct umem_reclaim_swap *swap,
 	struct umem_vmstat stat;
 
 	*ret_seen = (struct umem_returns_seen){ 0 };
-	if (umem_vmstat_read(NULL, &stat) < 0 || (stat.present & needs) != needs ||
-		umem_meminfo_read(NULL, &info) < 0 || !(info.present & cached))
+	if (read_machine(swap->target, &stat, &info) < 0 || (stat.present & needs) != needs ||
+		!(info.present & cached))
 		return;
 	/* A kernel that does not count zeros by themselves counts their faults (Linux 6.12). */
 	*ret_seen = (struct umem_returns_seen){

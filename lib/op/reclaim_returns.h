@@ -21,6 +21,7 @@ struct umem_reclaim_target;
  * @kept: an area is in use that keeps what goes out in the swap cache.
  * @forced_back: an area was taken away since the last look (swapoff), so that what
  *	came back says nothing about its use.
+ * @target: by whose means the machine is looked at; NULL: by our own.
  */
 struct umem_reclaim_swap {
 	struct umem_returns_seen seen;
@@ -29,6 +30,7 @@ struct umem_reclaim_swap {
 	bool kept;
 	bool lost;
 	bool forced_back;
+	const struct umem_target *target;
 };
 
 /**

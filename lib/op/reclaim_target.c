@@ -35,6 +35,7 @@
 #include "lib/kern/claim.h"
 #include "lib/kern/pidfd.h"
 #include "lib/kern/procstat.h"
+#include "lib/mem/machine.h"
 #include "lib/op/reclaim_count.h"
 #include "lib/op/reclaim_huge.h"
 #include "lib/op/reclaim_trial.h"
@@ -53,9 +54,11 @@ struct umem_reclaim_target *umem_reclaim_target_free(struct umem_reclaim_target 
 	umem_reclaim_trial_end(t);
 	umem_accessed_free(t->accessed);
 	umem_watch_free(t->watch);
-	umem_target_free(t->watched);
 	umem_residency_free(t->map);
-	umem_target_free(t->target);
+	if (!t->borrowed) {
+		umem_target_free(t->watched);
+		umem_target_free(t->target);
+	}
 	umem_ranges_deinit(&t->can_go);
 	umem_ranges_deinit(&t->can_try);
 	umem_ranges_deinit(&t->huge);
@@ -75,7 +78,7 @@ struct umem_reclaim_target *umem_reclaim_target_free(struct umem_reclaim_target 
 static int claim(struct umem_reclaim_target *t, struct umem_note *note)
 {
 	struct umem_proc_stat stat;
-	int r = umem_proc_stat_read(t->seen.pid, 0, &stat);
+	int r = umem_proc_stat_read_at(t->target->dir_fd, 0, &stat);
 
 	if (r == -ENOENT || r == -ESRCH) {
 		umem_note_set(note, -ESRCH, 0, "there is no process %d", t->seen.pid);
@@ -85,6 +88,9 @@ static int claim(struct umem_reclaim_target *t, struct umem_note *note)
 		return r;
 	t->start_ticks = stat.start_ticks;
 	memcpy(t->seen.comm, stat.comm, sizeof(t->seen.comm));
+	/* Whoever gave it to us has seen to that. */
+	if (t->borrowed)
+		return 0;
 	r = umem_claim("reclaim", t->seen.pid, t->start_ticks, &t->claim);
 	return r == -EADDRINUSE ? umem_note_set(note, r, 0,
 		"another umemctl reclaims from pid %d (%s) already; end that one first",
@@ -96,8 +102,15 @@ static int watch(struct umem_reclaim_target *t, const struct umem_attach_options
 	struct umem_note *note)
 {
 	struct umem_watch_options options = { .size = sizeof(options), .pins = UMEM_PINS_ALWAYS };
-	int r = umem_target_attach(t->seen.pid, attach, &t->watched, note);
+	int r = 0;
 
+	if (!t->borrowed)
+		r = umem_target_attach(t->seen.pid, attach, &t->watched, note);
+	else if (t->target->uffd < 0)
+		r = umem_note_set(note, -EOPNOTSUPP, 0, "process %d was opened to be looked at "
+			"only; attach to it for the policy age", t->seen.pid);
+	else
+		t->watched = t->target;
 	return r != 0 ? r : umem_watch_new(t->watched, &options, &t->watch, note);
 }
 
@@ -120,7 +133,7 @@ static int check_may(struct umem_reclaim_target *t, struct umem_note *note)
 
 static void find_pressure(struct umem_reclaim_target *t)
 {
-	if (umem_cgroup_of("/proc", t->seen.pid, &t->cgroup, NULL) != 0)
+	if (t->target->reach || umem_cgroup_of("/proc", t->seen.pid, &t->cgroup, NULL) != 0)
 		t->cgroup = UMEM_CGROUP_NONE;
 }
 
@@ -164,7 +177,9 @@ int umem_reclaim_target_new(int pid, const struct umem_reclaim_options *options,
 	t->cgroup = UMEM_CGROUP_NONE;
 	umem_slices_init(&t->slices, UMEM_PAGE_BYTES);
 	set_policy(t, options);
-	r = umem_target_open(pid, &attach, &t->target, note);
+	t->borrowed = options->target != NULL;
+	t->target = options->target;
+	r = t->borrowed ? 0 : umem_target_open(pid, &attach, &t->target, note);
 	if (r == 0)
 		r = claim(t, note);
 	if (r == 0 && !options->dry_run)
@@ -304,15 +319,30 @@ static int note_slices(struct umem_reclaim_target *t, const uint32_t *at_risk)
 	return r;
 }
 
+/* Stalls of the cgroup, or of the machine. Return: 0 or -errno. */
+static int read_psi(struct umem_reclaim_target *t, struct umem_psi *ret_psi)
+{
+	struct umem_machine_strain strain;
+	int r;
+
+	if (t->target->reach) {
+		r = umem_machine_strain(t->target, &strain);
+		t->seen.pressure_own = r == 0 && strain.psi_own;
+		if (r == 0)
+			*ret_psi = strain.psi;
+		return r == 0 && !strain.psi_known ? -ENOENT : r;
+	}
+	r = umem_cgroup_psi(&t->cgroup, ret_psi);
+	t->seen.pressure_own = r == 0;
+	return r < 0 ? umem_psi_read(AT_FDCWD, UMEM_PSI_MACHINE, ret_psi) : 0;
+}
+
 /* The share of the interval that tasks stood still for memory, where the kernel tells. */
 static void find_stalls(struct umem_reclaim_target *t)
 {
 	struct umem_psi psi;
-	int r = umem_cgroup_psi(&t->cgroup, &psi);
+	int r = read_psi(t, &psi);
 
-	t->seen.pressure_own = r == 0;
-	if (r < 0)
-		r = umem_psi_read(AT_FDCWD, UMEM_PSI_MACHINE, &psi);
 	t->seen.pressure_known = r == 0 && t->psi_known;
 	if (t->seen.pressure_known)
 		t->seen.pressure_ppm = umem_psi_share(&t->psi, &psi, t->dt_ns).some_ppm;

@@ -22,7 +22,8 @@
  * @seen: of the last look, and what is counted up to the next.
  * @start_ticks: with the pid, its identity.
  * @claim: descriptor that keeps others from reclaiming here.
- * @target, @map: for looking and putting out.
+ * @target, @map: for looking and putting out. @borrowed: the first is the caller's, and
+ *	so is @watched.
  * @accessed: tells what was read or written, where the kernel can; else NULL.
  * @blind: it could tell nothing of the last interval.
  * @watched, @watch: for the age of writes; NULL when nothing watches.
@@ -57,6 +58,7 @@ struct umem_reclaim_target {
 	uint64_t start_ticks;
 	int claim;
 	struct umem_target *target;
+	bool borrowed;
 	struct umem_residency *map;
 	struct umem_accessed *accessed;
 	bool blind;
