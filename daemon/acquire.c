@@ -23,6 +23,7 @@
 #include "lib/base/attr.h"
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
+#include "lib/kern/claim.h"
 #include "lib/kern/filecache.h"
 #include "lib/kern/kpage.h"
 #include "lib/kern/pidfd.h"
@@ -162,6 +163,14 @@ int acquire_machine(pid_t pid, bool room, bool strain, struct umem_json **ret_fo
 int acquire_open_frames(int *ret_fd)
 {
 	return umem_kpage_open(UMEM_KPAGE_FLAGS, ret_fd);
+}
+
+int acquire_claim(const struct acquired *acquired, int *ret_fd)
+{
+	struct umem_proc_stat stat;
+	int r = umem_proc_stat_read_at(acquired->fds[UMEM_PASSED_DIR], 0, &stat);
+
+	return r < 0 ? r : umem_claim("reclaim", acquired->pid, stat.start_ticks, ret_fd);
 }
 
 int acquire_kernel(struct umem_note *note)

@@ -106,6 +106,12 @@ const char *acquire_backing(pid_t pid, int pidfd, uint64_t start, uint64_t end);
 int acquire_mappers(const struct auth_who *who, pid_t pid, const struct umem_json *objects,
 	struct umem_json **ret_found);
 
+/**
+ * acquire_claim - keep others from reclaiming from that process, as long as @ret_fd is open.
+ * Return: 0; -EADDRINUSE: somebody does already; -ESRCH, -errno.
+ */
+int acquire_claim(const struct acquired *acquired, int *ret_fd);
+
 /** acquire_kernel - is there what any target needs? Return: 0, or -errno with @note. */
 int acquire_kernel(struct umem_note *note);
 

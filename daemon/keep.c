@@ -31,6 +31,7 @@
 
 #include "daemon/log.h"
 #include "daemon/notify.h"
+#include "daemon/reclaim.h"
 #include "lib/base/fd.h"
 #include "lib/base/record.h"
 
@@ -94,6 +95,9 @@ static struct umem_json *json_of(const struct session *s)
 	umem_json_set_u64(json, "started_ns", s->started_ns);
 	if (s->watch)
 		umem_json_set_consume(json, "watch", umem_json_share(s->watch));
+	if (s->reclaim)
+		umem_json_set_consume(json, "reclaim",
+			umem_json_share(reclaim_policy(s->reclaim)));
 	return json;
 }
 
@@ -250,6 +254,7 @@ static int restore(struct one *one, struct manager *manager)
 	kept.restarts = (uint64_t)umem_json_get_int(json, "restarts", 0);
 	kept.started_ns = (uint64_t)umem_json_get_int(json, "started_ns", 0);
 	kept.watch = umem_json_get(json, "watch");
+	kept.policy = umem_json_get(json, "reclaim");
 	return session_restore(manager, &kept);
 }
 

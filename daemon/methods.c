@@ -32,6 +32,9 @@ static const struct method table[] = {
 	{ "io.umemd.Residency", "PageOut", METHOD_OWN_TARGET, false, residency_page_out },
 	{ "io.umemd.Residency", "PageIn", METHOD_OWN_TARGET, false, residency_page_in },
 	{ "io.umemd.Residency", "Cancel", METHOD_OWN_TARGET, false, residency_cancel },
+	{ "io.umemd.Reclaim", "Set", METHOD_OWN_TARGET, false, reclaim_set },
+	{ "io.umemd.Reclaim", "Get", METHOD_OWN_TARGET, false, reclaim_get },
+	{ "io.umemd.Reclaim", "Status", METHOD_OWN_TARGET, false, reclaim_status },
 };
 
 const struct method *methods_table(size_t *ret_n)

@@ -60,5 +60,8 @@ void residency_map(struct call *call);
 void residency_page_out(struct call *call);
 void residency_page_in(struct call *call);
 void residency_cancel(struct call *call);
+void reclaim_set(struct call *call);
+void reclaim_get(struct call *call);
+void reclaim_status(struct call *call);
 
 #endif

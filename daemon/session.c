@@ -33,6 +33,7 @@
 
 #include "daemon/keep.h"
 #include "daemon/log.h"
+#include "daemon/reclaim.h"
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
 
@@ -161,6 +162,8 @@ void session_release(struct session *s)
 {
 	struct closing *closing = calloc(1, sizeof(*closing));
 
+	s->reclaim = reclaim_free(s->reclaim);
+	s->claim_fd = umem_fd_close(s->claim_fd);
 	s->link = link_free(s->link);
 	s->opened = false;
 	s->end = loop_watch_free(s->end);

@@ -17,6 +17,7 @@
 #include "daemon/session_state.h"
 
 struct peer;
+struct reclaim;
 
 /** SESSION_ID - room for the name of a target. */
 #define SESSION_ID 24
@@ -89,6 +90,7 @@ enum session_how {
  * @link: its worker, or NULL.
  * @opened: the worker has the target.
  * @watch: parameters of Watch while it is tracked; NULL otherwise.
+ * @reclaim: a policy of reclaim, or NULL. @claim_fd: keeps others from it, or -1.
  * @jobs: the first may be on its way.
  * @end: says that the process ended.
  * @retry: when another worker is to be tried, or an ended one is forgotten.
@@ -118,6 +120,8 @@ struct session {
 	struct link *link;
 	bool opened;
 	struct umem_json *watch;
+	struct reclaim *reclaim;
+	int claim_fd;
 	STAILQ_HEAD(session_jobs, session_job) jobs;
 	struct loop_watch *end;
 	struct loop_timer *retry;
@@ -159,7 +163,8 @@ int session_new(struct manager *manager, const struct session_options *options,
 /**
  * struct session_kept - a session as it was kept over a restart (keep.h).
  * @acquired, @journal_fd, @state_fd, @worker_fd: owned; the last may be -1.
- * @id, @watch: borrowed; no @watch when it was not tracked.
+ * @id, @watch, @policy: borrowed; no @watch when it was not tracked, no @policy without
+ *	reclaim.
  * Others as in struct session.
  */
 struct session_kept {
@@ -174,6 +179,7 @@ struct session_kept {
 	uint64_t restarts;
 	uint64_t started_ns;
 	const struct umem_json *watch;
+	const struct umem_json *policy;
 };
 
 /** session_restore - go on with one; @kept is consumed, also on failure. Return: 0 or -errno. */
@@ -187,6 +193,9 @@ struct session *session_find(struct manager *manager, const char *id);
 
 /** session_is_leaving - is process @pid being let go by one? */
 bool session_is_leaving(const struct manager *manager, pid_t pid);
+
+/** session_wants_worker - is a worker of use in its state? */
+bool session_wants_worker(const struct session *session);
 
 /** session_is_visible - may @who know of it? */
 bool session_is_visible(const struct session *session, const struct auth_who *who);

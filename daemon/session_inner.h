@@ -8,9 +8,6 @@
 /** session_enter - the state behind @event. */
 void session_enter(struct session *s, enum session_event event);
 
-/** session_wants_worker - is a worker of use in its state? */
-bool session_wants_worker(const struct session *s);
-
 /** session_tell - call @done, unless it is NULL. */
 void session_tell(session_done *done, void *user, int result, const struct umem_note *note);
 

@@ -13,6 +13,7 @@
 #include "daemon/keep.h"
 #include "daemon/log.h"
 #include "daemon/peer.h"
+#include "daemon/reclaim.h"
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 
@@ -87,6 +88,7 @@ int session_new(struct manager *manager, const struct session_options *options,
 		.journal_fd = -1,
 		.state_fd = -1,
 		.old_worker_fd = -1,
+		.claim_fd = -1,
 		.started_ns = umem_now_ns(),
 		.on_open = on_open,
 		.on_open_user = user,
@@ -140,6 +142,19 @@ static void reserve_id(struct manager *manager, const char *id)
 	manager->next_id = umem_max_u64(manager->next_id, number);
 }
 
+/* A policy goes on; without memory it does not, and that is said. */
+static void restore_policy(struct session *s, const struct umem_json *policy)
+{
+	int r = 0;
+
+	if (policy)
+		r = acquire_claim(&s->acquired, &s->claim_fd);
+	if (policy && r == 0)
+		r = reclaim_new(s, policy, NULL, NULL);
+	if (r < 0)
+		log_error("target %s: its policy of reclaim is over: %s", s->id, strerror(-r));
+}
+
 int session_restore(struct manager *manager, struct session_kept *kept)
 {
 	struct session *s = calloc(1, sizeof(*s));
@@ -162,6 +177,7 @@ int session_restore(struct manager *manager, struct session_kept *kept)
 		.journal_fd = kept->journal_fd,
 		.state_fd = kept->state_fd,
 		.old_worker_fd = kept->worker_fd,
+		.claim_fd = -1,
 		.watch = kept->watch ? umem_json_share(kept->watch) : NULL,
 		.restarts = kept->restarts + 1,
 		.started_ns = kept->started_ns,
@@ -177,6 +193,7 @@ int session_restore(struct manager *manager, struct session_kept *kept)
 	}
 	if (s->orphan)
 		loop_timer_set(s->lonely, manager->config.keep_orphans_ns);
+	restore_policy(s, kept->policy);
 	keep_update(s);
 	return succeed_worker(s);
 }

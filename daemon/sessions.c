@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "daemon/reclaim.h"
 #include "lib/base/clock.h"
 
 struct session *session_find(struct manager *manager, const char *id)
@@ -84,6 +85,8 @@ struct umem_json *session_describe(const struct session *s)
 	umem_json_set_text(json, "how", hows[s->how]);
 	umem_json_set_text(json, "state", session_state_name(s->state));
 	umem_json_set_bool(json, "kept", s->kept);
+	if (s->reclaim)
+		umem_json_set_text(json, "reclaim", reclaim_name(s->reclaim));
 	umem_json_set_u64(json, "restarts", s->restarts);
 	umem_json_set_u64(json, "stop_ns", s->acquired.stop_ns);
 	umem_json_set_u64(json, "age_ns", umem_now_ns() - s->started_ns);

@@ -105,55 +105,33 @@ static int do_open(struct worker *w, const struct request *request, struct answe
 
 static int do_close(struct worker *w, const struct request *request, struct answer *answer)
 {
+	w->reclaim = umem_reclaim_free(w->reclaim);
 	w->watch = umem_watch_free(w->watch);
 	w->target = umem_target_free(w->target);
 	w->ended = true;
 	return 0;
 }
 
-static int do_watch(struct worker *w, const struct request *request, struct answer *answer)
-{
-	return worker_watch(w, request->call->parameters, answer);
-}
-
-static int do_collect(struct worker *w, const struct request *request, struct answer *answer)
-{
-	return worker_collect(w, request->call->parameters, answer);
-}
-
-static int do_unwatch(struct worker *w, const struct request *request, struct answer *answer)
-{
-	return worker_unwatch(w, request->call->parameters, answer);
-}
-
-static int do_map(struct worker *w, const struct request *request, struct answer *answer)
-{
-	return worker_map(w, request->call->parameters, answer);
-}
-
-static int do_page_out(struct worker *w, const struct request *request, struct answer *answer)
-{
-	return worker_page_out(w, request->call->parameters, answer);
-}
-
-static int do_page_in(struct worker *w, const struct request *request, struct answer *answer)
-{
-	return worker_page_in(w, request->call->parameters, answer);
-}
-
+/* A verb takes the whole request, or its parameters. */
 static const struct verb {
 	const char *method;
 	bool needs_target;
 	int (*run)(struct worker *w, const struct request *request, struct answer *answer);
+	int (*simple)(struct worker *w, const struct umem_json *parameters,
+		struct answer *answer);
 } verbs[] = {
-	{ "Open", false, do_open },
-	{ "Watch", true, do_watch },
-	{ "Collect", true, do_collect },
-	{ "Unwatch", true, do_unwatch },
-	{ "Map", true, do_map },
-	{ "PageOut", true, do_page_out },
-	{ "PageIn", true, do_page_in },
-	{ "Close", false, do_close },
+	{ "Open", false, do_open, NULL },
+	{ "Watch", true, NULL, worker_watch },
+	{ "Collect", true, NULL, worker_collect },
+	{ "Unwatch", true, NULL, worker_unwatch },
+	{ "Map", true, NULL, worker_map },
+	{ "PageOut", true, NULL, worker_page_out },
+	{ "PageIn", true, NULL, worker_page_in },
+	{ "Reclaim", true, NULL, worker_reclaim },
+	{ "ReclaimLook", true, NULL, worker_reclaim_look },
+	{ "ReclaimWork", true, NULL, worker_reclaim_work },
+	{ "Unreclaim", true, NULL, worker_unreclaim },
+	{ "Close", false, do_close, NULL },
 };
 
 static int run_verb(struct worker *w, const struct request *request, struct answer *answer)
@@ -169,7 +147,8 @@ static int run_verb(struct worker *w, const struct request *request, struct answ
 			continue;
 		if (verbs[i].needs_target && !w->target)
 			return umem_note_set(&answer->note, -ENOENT, 0, "there is no target");
-		return verbs[i].run(w, request, answer);
+		return verbs[i].run ? verbs[i].run(w, request, answer) :
+				      verbs[i].simple(w, request->call->parameters, answer);
 	}
 	return -EOPNOTSUPP;
 }

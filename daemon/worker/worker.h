@@ -15,6 +15,7 @@
 #include "daemon/worker/broker.h"
 #include "daemon/worker/isolate.h"
 #include "lib/base/ranges.h"
+#include "lib/op/reclaim.h"
 #include "lib/proto/interfaces.h"
 
 /**
@@ -23,7 +24,9 @@
  * @interfaces: what a call may have.
  * @broker: whom to ask for files.
  * @isolate: how far isolation came.
- * @target, @watch: NULL until there is one.
+ * @target, @watch, @reclaim: NULL until there is one.
+ * @reclaim_pid: the process of @reclaim, which that points to.
+ * @reclaim_watches: its policy watches writes, and nobody else can.
  * @journal_fd: -1, or where to note what is left.
  * @base, @last: the sets of the watch hold the rounds behind @base, up to @last.
  * @recovered: the coming round follows the death of a worker.
@@ -37,6 +40,9 @@ struct worker {
 	struct isolate isolate;
 	struct umem_target *target;
 	struct umem_watch *watch;
+	struct umem_reclaim *reclaim;
+	int reclaim_pid;
+	bool reclaim_watches;
 	int journal_fd;
 	uint64_t base;
 	uint64_t last;
@@ -68,6 +74,15 @@ int worker_map(struct worker *worker, const struct umem_json *parameters,
 int worker_page_out(struct worker *worker, const struct umem_json *parameters,
 	struct answer *answer);
 int worker_page_in(struct worker *worker, const struct umem_json *parameters,
+	struct answer *answer);
+
+int worker_reclaim(struct worker *worker, const struct umem_json *parameters,
+	struct answer *answer);
+int worker_reclaim_look(struct worker *worker, const struct umem_json *parameters,
+	struct answer *answer);
+int worker_reclaim_work(struct worker *worker, const struct umem_json *parameters,
+	struct answer *answer);
+int worker_unreclaim(struct worker *worker, const struct umem_json *parameters,
 	struct answer *answer);
 
 /** worker_regions - an array of Range, or none. Return: 0, -EINVAL with @note, -ENOMEM. */

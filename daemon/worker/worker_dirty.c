@@ -100,6 +100,9 @@ int worker_watch(struct worker *w, const struct umem_json *parameters, struct an
 
 	if (w->watch)
 		return umem_note_set(&answer->note, -EALREADY, 0, "it is tracked already");
+	if (w->reclaim_watches)
+		return umem_note_set(&answer->note, -EBUSY, 0, "it is watched by the policy age "
+			"of reclaim; set another one");
 	if (umem_json_get_bool(parameters, "sharers", false))
 		return umem_note_set(&answer->note, -EOPNOTSUPP, 0,
 			"sharers are not tracked by the daemon; umemctl --embedded does");

@@ -14,7 +14,8 @@ TARGET_METHODS = [("io.umemd.Targets.Describe", {}), ("io.umemd.Targets.Detach",
                   ("io.umemd.Dirty.Monitor", {"interval_ns": 10**9}),
                   ("io.umemd.Dirty.Stop", {}), ("io.umemd.Residency.Map", {}),
                   ("io.umemd.Residency.PageOut", {}), ("io.umemd.Residency.PageIn", {}),
-                  ("io.umemd.Residency.Cancel", {})]
+                  ("io.umemd.Residency.Cancel", {}), ("io.umemd.Reclaim.Set", {}),
+                  ("io.umemd.Reclaim.Get", {}), ("io.umemd.Reclaim.Status", {})]
 
 
 @contextlib.contextmanager

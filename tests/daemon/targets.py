@@ -22,7 +22,8 @@ def service(programs):
         info = c.call("org.varlink.service.GetInfo")
         check(info["product"] == "umemd", info)
         check(info["interfaces"] == ["org.varlink.service", "io.umemd.Targets",
-                                     "io.umemd.Dirty", "io.umemd.Residency"], info)
+                                     "io.umemd.Dirty", "io.umemd.Residency",
+                                     "io.umemd.Reclaim"], info)
         for name in info["interfaces"]:
             text = c.call("org.varlink.service.GetInterfaceDescription", interface=name)
             with open(f"{HERE}/../../lib/proto/{name}.varlink") as file:

@@ -77,6 +77,9 @@ static void same_types(void **state)
 		{ "io.umemd.Residency", "Refused" },
 		{ "io.umemd.Residency", "Progress" },
 		{ "io.umemd.Residency", "Moved" },
+		{ "io.umemd.Reclaim", "Policy" },
+		{ "io.umemd.Reclaim", "Seen" },
+		{ "io.umemd.Reclaim", "Interval" },
 	};
 	struct umem_interfaces all = { 0 };
 	const struct umem_idl *worker;
