@@ -10,6 +10,7 @@
 
 #include "daemon/ctl/ctl.h"
 #include "daemon/ctl/reclaim_print.h"
+#include "daemon/ctl/reclaim_remote.h"
 #include "lib/base/attr.h"
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
@@ -27,6 +28,7 @@
  * struct job - one run of the verb.
  * @ctl: global options.
  * @options: what was asked for.
+ * @connect: socket of the daemon that is to do it; NULL: this process does.
  * @pids: --, the processes.
  * @duration_ns: end after this long; 0 means never.
  * @signals: descriptor of ctl_signals().
@@ -34,6 +36,7 @@
  */
 struct job {
 	const struct ctl_options *ctl;
+	const char *connect;
 	struct umem_reclaim_options options;
 	int *pids;
 	uint64_t duration_ns;
@@ -209,6 +212,11 @@ static int parse_targets(struct job *job, int argc, char **argv)
 	if (ways > 1)
 		return ctl_usage(VERB, "ids of processes, --cgroup and --name are three ways to "
 			"name targets; take one");
+	/* A target of umemd is one process. */
+	job->connect = n == 1 || !job->ctl->usual ? job->ctl->connect : NULL;
+	if (job->connect && n != 1)
+		return ctl_usage(VERB, "umemd reclaims from one process, by its id; take "
+			"--embedded for several, and for --cgroup and --name");
 	if (n == 0)
 		return CTL_DONE;
 	job->pids = calloc((size_t)n, sizeof(*job->pids));
@@ -269,15 +277,6 @@ static int work(struct job *job, struct umem_reclaim *reclaim, uint64_t want_byt
 	return wait_until(job, end_ns);
 }
 
-static void count(struct reclaim_total *total, const struct umem_reclaim_report *report)
-{
-	total->intervals = report->interval;
-	total->ns += report->interval_ns;
-	total->reclaimed_bytes += report->sum.reclaimed_bytes;
-	total->refaulted_bytes += report->sum.refaulted_bytes;
-	total->cpu_ns += report->cpu_ppm * (report->interval_ns / 1000000);
-}
-
 static int run_intervals(struct job *job, struct umem_reclaim *reclaim, struct umem_note *note)
 {
 	uint64_t start_ns = umem_now_ns();
@@ -294,7 +293,7 @@ static int run_intervals(struct job *job, struct umem_reclaim *reclaim, struct u
 		r = umem_reclaim_look(reclaim, &report, note);
 		if (r < 0)
 			return r;
-		count(&job->total, report);
+		reclaim_count(&job->total, report);
 		if (reclaim_print_events(report, job->ctl->json) < 0 ||
 			reclaim_print_interval(report, job->ctl->json) < 0 || ctl_flush() < 0)
 			return -EIO;
@@ -313,14 +312,26 @@ static int run_intervals(struct job *job, struct umem_reclaim *reclaim, struct u
 	return r;
 }
 
-static int run(struct job *job)
+static int run_here(struct job *job, struct umem_note *note)
 {
 	UMEM_CLEANUP(umem_reclaim_freep) struct umem_reclaim *reclaim = NULL;
-	struct umem_note note = { 0 };
-	int r = umem_reclaim_new(&job->options, &reclaim, &note);
+	int r = umem_reclaim_new(&job->options, &reclaim, note);
 
-	if (r == 0)
-		r = run_intervals(job, reclaim, &note);
+	return r == 0 ? run_intervals(job, reclaim, note) : r;
+}
+
+static int run(struct job *job)
+{
+	struct umem_note note = { 0 };
+	const struct reclaim_remote remote = {
+		.path = job->connect,
+		.json = job->ctl->json,
+		.duration_ns = job->duration_ns,
+		.signals = job->signals,
+	};
+	int r = job->connect ? reclaim_by_daemon(&remote, &job->options, &note) :
+			       run_here(job, &note);
+
 	return r == 0 ? CTL_DONE : ctl_ended(VERB, r, &note);
 }
 

@@ -33,6 +33,10 @@ static int print_json(const struct umem_client_target *t)
 	umem_json_set_text(line, "how", how_of(t));
 	umem_json_set_text(line, "state", t->state);
 	umem_json_set_bool(line, "kept", t->kept);
+	if (t->reclaim)
+		umem_json_set_text(line, "reclaim", t->reclaim);
+	else
+		umem_json_set_null(line, "reclaim");
 	umem_json_set_u64(line, "restarts", t->restarts);
 	umem_json_set_u64(line, "stop_ns", t->stop_ns);
 	umem_json_set_u64(line, "age_ns", t->age_ns);
@@ -45,9 +49,10 @@ static void print_row(const struct umem_client_target *t)
 	char name[64], who[32], age[16];
 
 	snprintf(who, sizeof(who), "%u", t->uid);
-	printf("%-8s %8d %-16s %-10s %-10s %-10s %4s %8llu %8s\n", t->target, t->pid,
+	printf("%-8s %8d %-16s %-10s %-10s %-10s %4s %-8s %8llu %8s\n", t->target, t->pid,
 		ctl_clean(name, sizeof(name), t->name, 16), user ? user->pw_name : who, t->state,
 		how_of(t), t->kept ? "yes" : "no",
+		t->reclaim ? t->reclaim : "-",
 		(unsigned long long)t->restarts, ctl_time(age, t->age_ns));
 }
 
@@ -81,8 +86,8 @@ int cmd_status(const struct ctl_options *options, int argc, char **argv)
 		return ctl_usage(VERB, "\"%s\" is not understood", argv[optind]);
 	r = umem_client_connect(options->connect, &client, &note);
 	if (r == 0 && !options->json)
-		printf("%-8s %8s %-16s %-10s %-10s %-10s %4s %8s %8s\n", "TARGET", "PID", "NAME",
-			"USER", "STATE", "HOW", "KEPT", "RESTARTS", "AGE");
+		printf("%-8s %8s %-16s %-10s %-10s %-10s %4s %-8s %8s %8s\n", "TARGET", "PID",
+			"NAME", "USER", "STATE", "HOW", "KEPT", "RECLAIM", "RESTARTS", "AGE");
 	if (r == 0)
 		r = umem_client_each_target(client, each, (void *)options, &note);
 	if (r == 0)

@@ -30,11 +30,13 @@ enum ctl_exit {
  * @json: one JSON object a line instead of a table.
  * @quiet: no progress and no hints on stderr.
  * @connect: socket of the daemon that is to do the work; NULL: this process does it.
+ * @usual: nobody said so: it listens at its usual place.
  */
 struct ctl_options {
 	bool json;
 	bool quiet;
 	const char *connect;
+	bool usual;
 };
 
 /**

@@ -18,7 +18,7 @@ static const struct ctl_verb verbs[] = {
 		cmd_swap },
 	{ "pageout", "PID", "put memory out to swap, once, and verify it", true, cmd_pageout },
 	{ "pagein", "PID", "bring swapped memory back", true, cmd_pagein },
-	{ "reclaim", "PID...", "put out what is not in use, keep what comes back", false,
+	{ "reclaim", "PID...", "put out what is not in use, keep what comes back", true,
 		cmd_reclaim },
 	{ "snapshot", "PID -o FILE", "save memory as it is at one moment, while it runs", false,
 		cmd_snapshot },
@@ -39,7 +39,7 @@ static void print_help(FILE *out)
 	      "  -q          no hints and no progress on stderr\n"
 	      "  --connect SOCKET\n"
 	      "              have the daemon that listens there do it (dirty, swap, pageout,\n"
-	      "              pagein, status)\n"
+	      "              pagein, reclaim, status)\n"
 	      "  --embedded  do the work in this process, also where a daemon listens\n"
 	      "  --help      this; 'umemctl VERB --help' tells the verb's options\n"
 	      "  --version   the version\n\n"
@@ -57,8 +57,10 @@ static int run(const struct ctl_verb *verb, struct ctl_options *options, bool em
 			verb->name);
 		return CTL_USAGE;
 	}
-	if (!options->connect && !embedded && verb->remote && access(UMEMD_SOCKET, W_OK) == 0)
+	if (!options->connect && !embedded && verb->remote && access(UMEMD_SOCKET, W_OK) == 0) {
 		options->connect = UMEMD_SOCKET;
+		options->usual = true;
+	}
 	return verb->run(options, argc, argv);
 }
 

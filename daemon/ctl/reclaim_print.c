@@ -127,6 +127,15 @@ int reclaim_print_interval(const struct umem_reclaim_report *report, bool json)
 	return 0;
 }
 
+void reclaim_count(struct reclaim_total *total, const struct umem_reclaim_report *report)
+{
+	total->intervals = report->interval;
+	total->ns += report->interval_ns;
+	total->reclaimed_bytes += report->sum.reclaimed_bytes;
+	total->refaulted_bytes += report->sum.refaulted_bytes;
+	total->cpu_ns += report->cpu_ppm * (report->interval_ns / 1000000);
+}
+
 int reclaim_print_done(const struct reclaim_total *total,
 	const struct umem_reclaim_report *last, bool json)
 {

@@ -20,6 +20,9 @@ struct reclaim_total {
 	uint64_t cpu_ns;
 };
 
+/** reclaim_count - add an interval. */
+void reclaim_count(struct reclaim_total *total, const struct umem_reclaim_report *report);
+
 /** reclaim_print_events - who came and went. Return: 0 or -errno. */
 int reclaim_print_events(const struct umem_reclaim_report *report, bool json);
 

@@ -111,6 +111,7 @@ UMEM_CLIENT_API int umem_client_detach(struct umem_client *client, const char *t
  * @restarts: workers that died.
  * @stop_ns: how long attaching stopped it. @age_ns: since it came in.
  * @opened: it was brought in by umem_client_open().
+ * @reclaim: the policy of reclaim that is set; NULL for none.
  */
 struct umem_client_target {
 	const char *target;
@@ -124,6 +125,7 @@ struct umem_client_target {
 	uint64_t stop_ns;
 	uint64_t age_ns;
 	bool opened;
+	const char *reclaim;
 };
 
 /**
@@ -320,6 +322,103 @@ UMEM_CLIENT_API int umem_client_pageout(struct umem_client *client, const char *
 UMEM_CLIENT_API int umem_client_pagein(struct umem_client *client, const char *target,
 	const struct umem_client_move_options *options,
 	const struct umem_client_moved **ret_moved, struct umem_note *note);
+
+/**
+ * struct umem_client_policy - a policy of reclaim; numbers that are 0 are as umemctl reclaim
+ * has them unless it says otherwise.
+ * @size: sizeof(struct umem_client_policy), for later growth.
+ * @policy: "probe", "age" or "pressure"; NULL is the first.
+ * @interval_ns: between two decisions.
+ * @refault_max_ppm_min: refault objective, of what is out, a minute; UINT64_MAX: none.
+ * @pressure_max_ppm: highest share of time that tasks may wait for memory, also by the
+ *	machine's figure.
+ * @rate_bytes_s, @floor_bytes: limits; 0: none.
+ * @swap_left_bytes: leave so much; UINT64_MAX: as usual, 0: nothing.
+ * @cpu_max_ppm: of one processor.
+ * @age_ns: of the policy age.
+ * @dry_run: decide, and do nothing.
+ * @seed: of the choice of samples.
+ */
+struct umem_client_policy {
+	size_t size;
+	const char *policy;
+	uint64_t interval_ns;
+	uint64_t refault_max_ppm_min;
+	uint64_t pressure_max_ppm;
+	uint64_t rate_bytes_s;
+	uint64_t floor_bytes;
+	uint64_t swap_left_bytes;
+	uint64_t cpu_max_ppm;
+	uint64_t age_ns;
+	bool dry_run;
+	uint64_t seed;
+};
+
+/**
+ * umem_client_reclaim_set - have @policy put out what is not in use, in place of what was
+ * set before; NULL ends that. It goes on as long as the target is there.
+ */
+UMEM_CLIENT_API int umem_client_reclaim_set(struct umem_client *client, const char *target,
+	const struct umem_client_policy *policy, struct umem_note *note);
+
+/**
+ * struct umem_client_reclaim_seen - the target after an interval, and what is decided about
+ * the next; members as umemctl reclaim --json has them.
+ * @pressure_known: @pressure_ppm is.
+ * @decision: "grow", "hold", "back_off" or "stop".
+ */
+struct umem_client_reclaim_seen {
+	uint64_t resident_bytes;
+	uint64_t swapped_bytes;
+	uint64_t out_bytes;
+	uint64_t trial_bytes;
+	uint64_t reclaimed_bytes;
+	uint64_t refused_bytes;
+	uint64_t refaulted_bytes;
+	uint64_t refault_ppm_min;
+	uint64_t refault_out_ppm_min;
+	bool pressure_known;
+	uint64_t pressure_ppm;
+	uint64_t cold_bytes;
+	uint64_t want_bytes;
+	uint64_t sample_bytes;
+	uint64_t try_bytes;
+	uint64_t in_use_max_ppm;
+	uint64_t confidence_ppm;
+	const char *decision;
+	const char *reason;
+};
+
+/**
+ * struct umem_client_interval - an interval.
+ * @swap_free_bytes: UINT64_MAX: not known.
+ * @sum, @target: with and without what the machine allows; @has_target: the latter is there.
+ * @events, @n_events: what became of the target.
+ */
+struct umem_client_interval {
+	uint64_t interval;
+	uint64_t at_ns;
+	uint64_t interval_ns;
+	uint64_t cpu_ppm;
+	uint64_t swap_free_bytes;
+	uint64_t stored_ppm;
+	struct umem_client_reclaim_seen sum;
+	bool has_target;
+	struct umem_client_reclaim_seen target;
+	const char *const *events;
+	size_t n_events;
+};
+
+/**
+ * umem_client_reclaim_each - hear of each interval, the last one first.
+ * @each: gets it while it is called, and NULL now and then when there is none; what it
+ *	returns other than 0 ends this, and the connection.
+ * Return: 0 when the policy ended, what @each returned, or as of all calls; -ENOENT without
+ * a policy.
+ */
+UMEM_CLIENT_API int umem_client_reclaim_each(struct umem_client *client, const char *target,
+	int (*each)(void *user, const struct umem_client_interval *interval), void *user,
+	struct umem_note *note);
 
 /** umem_client_fd - a descriptor to poll; owned by the client. */
 UMEM_CLIENT_API int umem_client_fd(const struct umem_client *client);

@@ -215,6 +215,7 @@ int umem_client_result(const struct umem_reply *reply, struct umem_note *note)
 		{ "NotPermitted", -EPERM, "", "text" },
 		{ "QuotaExceeded", -EDQUOT, "", "text" },
 		{ "NoSuchTarget", -ENOENT, "there is no target ", "target" },
+		{ "NotSet", -ENOENT, "no policy of reclaim is set: target ", "target" },
 		{ "NotStarted", -ENOENT, "it is not tracked: target ", "target" },
 		{ "AlreadyStarted", -EALREADY, "it is tracked already: target ", "target" },
 		{ "TooManyRanges", -E2BIG, "more ranges than a reply takes", "" },
@@ -278,15 +279,17 @@ int umem_client_call(struct umem_client *client, const char *method,
 
 /* The next reply; @each is told NULL for each tick without one. Return: as receive(). */
 static int receive_with(struct umem_client *client,
-	void (*each)(void *user, const struct umem_json *parameters), void *user,
+	int (*each)(void *user, const struct umem_json *parameters), void *user,
 	struct umem_client_answer *ret_answer)
 {
-	int r;
+	int r, stop;
 
 	while ((r = umem_client_take(client, ret_answer)) == UMEM_AGAIN) {
 		r = umem_inbox_receive(&client->inbox, client->sock);
-		if (r == -EAGAIN && wait_a_tick(client, POLLIN) == UMEM_AGAIN)
-			each(user, NULL);
+		stop = r == -EAGAIN && wait_a_tick(client, POLLIN) == UMEM_AGAIN ?
+			each(user, NULL) : 0;
+		if (stop)
+			return stop;
 		if (r < 0 && r != -EAGAIN)
 			return r == -ECONNRESET ? -EPIPE : r == -EMSGSIZE ? -EPROTO : r;
 	}
@@ -295,7 +298,7 @@ static int receive_with(struct umem_client *client,
 
 int umem_client_call_more(struct umem_client *client, const char *method,
 	struct umem_json *parameters,
-	void (*each)(void *user, const struct umem_json *parameters), void *user,
+	int (*each)(void *user, const struct umem_json *parameters), void *user,
 	struct umem_client_answer *ret_answer, struct umem_note *note)
 {
 	struct umem_client_answer answer = { 0 };
@@ -312,12 +315,14 @@ int umem_client_call_more(struct umem_client *client, const char *method,
 	if (r == 0)
 		r = receive_with(client, each, user, &answer);
 	while (r == 0 && answer.reply.continues) {
-		each(user, answer.reply.parameters);
+		r = each(user, answer.reply.parameters);
 		umem_client_answer_deinit(&answer);
 		answer = (struct umem_client_answer){ 0 };
+		if (r != 0)
+			break;
 		r = receive_with(client, each, user, &answer);
 	}
-	if (r < 0)
+	if (r != 0)
 		return over(client, r, note);
 	r = umem_client_result(&answer.reply, note);
 	if (r != 0) {

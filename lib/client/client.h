@@ -60,11 +60,12 @@ int umem_client_call(struct umem_client *client, const char *method,
 /**
  * umem_client_call_more - the same with "more": wait for the last of several replies.
  * @each: gets the parameters of each reply before it, and NULL now and then when there
- *	is none; may call on other connections only.
+ *	is none; may call on other connections only. What it returns other than 0 ends it and
+ *	the connection, and is returned.
  */
 int umem_client_call_more(struct umem_client *client, const char *method,
 	struct umem_json *parameters,
-	void (*each)(void *user, const struct umem_json *parameters), void *user,
+	int (*each)(void *user, const struct umem_json *parameters), void *user,
 	struct umem_client_answer *ret_answer, struct umem_note *note);
 
 /** umem_client_for_target - parameters that name @target; owned by the caller. */

@@ -52,7 +52,7 @@ static void cancel(const struct moving *m)
 	umem_client_free(other);
 }
 
-static void on_reply(void *user, const struct umem_json *parameters)
+static int on_reply(void *user, const struct umem_json *parameters)
 {
 	const struct umem_json *progress = umem_json_get(parameters, "progress");
 	struct moving *m = user;
@@ -62,10 +62,11 @@ static void on_reply(void *user, const struct umem_json *parameters)
 		m->total_bytes = umem_client_get_u64(progress, "total_bytes");
 	}
 	if (!m->options || !m->options->progress || m->cancelled)
-		return;
+		return 0;
 	m->cancelled = m->options->progress(m->options->user, m->done_bytes, m->total_bytes);
 	if (m->cancelled)
 		cancel(m);
+	return 0;
 }
 
 /* A copy of a text that lives until the next call. Return: it, or NULL without memory. */

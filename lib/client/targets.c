@@ -146,6 +146,7 @@ int umem_client_each_target(struct umem_client *client,
 			.stop_ns = umem_client_get_u64(item, "stop_ns"),
 			.age_ns = umem_client_get_u64(item, "age_ns"),
 			.opened = strcmp(how, "opened") == 0,
+			.reclaim = umem_json_get_text(item, "reclaim", NULL),
 		});
 	}
 	umem_client_answer_deinit(&answer);
