@@ -42,8 +42,9 @@
  *   signal should the tracer die.
  * - Calls that say EINTR when they are disturbed are mended in the registers at
  *   the stop (umem_inject_regs_rewait()), and are right whoever lets go; unless the
- *   tracer is killed in the microseconds between that stop and its look at it. Such
- *   a wait with a timeout starts anew, which nobody can help.
+ *   tracer itself is killed in the microseconds between that stop and its look at it.
+ *   It is not by the death of its caller: it ends the stop, lets go, and ends. Such a
+ *   wait with a timeout starts anew, which nobody can help.
  * - Nothing is run in the threads, so restartable sequences, masks, filters are
  *   the kernel's business, as in any preemption.
  * - A stopped process (SIGSTOP) is taken over from its stop and goes back into

@@ -55,6 +55,7 @@ static void *host(void *arg)
 
 	/* It is inherited: a process that was just born waits longest for a processor. */
 	umem_inject_be_first();
+	umem_freeze_touch(f);
 	pid = clone(tracer, f->stack + UMEM_FREEZE_STACK_BYTES,
 		CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_PIDFD, f, &f->tracer_fd);
 	if (pid < 0)

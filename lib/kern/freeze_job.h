@@ -197,6 +197,12 @@ void umem_freeze_release(struct umem_freeze *f);
 /** umem_freeze_read_notes - fill the arena from slot @at of process @process on. */
 void umem_freeze_read_notes(struct umem_freeze *f);
 
+/**
+ * umem_freeze_touch - prepare the thread-local storage of the calling thread for a
+ * tracer that borrows it.
+ */
+void umem_freeze_touch(struct umem_freeze *f);
+
 /** umem_freeze_start - start a tracer. Return: 0, -errno. */
 int umem_freeze_start(struct umem_freeze *f);
 

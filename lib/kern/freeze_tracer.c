@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/base/clock.h"
@@ -23,8 +24,35 @@
 /* How often to look for ends of targets while they stand. */
 #define LOOK_NS 50000000
 
+/* How long a tracer whose caller died may need to let go of all. */
+#define ORPHAN_SECONDS 1
+
+/* Of this process; in storage of the thread that waits for its end, which has touched it. */
+static _Thread_local struct umem_freeze *mine;
+
+/* Kills this process when it rings; raw, since the C library would start a thread. */
+static _Thread_local int last_timer;
+
 static void on_signal(int signo)
 {
+}
+
+/*
+ * The caller is dead. Just to die as well would let threads go in mid-stop, with an EINTR
+ * that nobody has mended; so what was begun is ended in order, if that is possible in time.
+ */
+static void on_orphaned(int signo)
+{
+	const struct itimerspec soon = { .it_value = { .tv_sec = ORPHAN_SECONDS } };
+
+	syscall(SYS_timer_settime, last_timer, 0, &soon, NULL);
+	atomic_store(&mine->request, UMEM_FREEZE_REQUEST_GO);
+}
+
+void umem_freeze_touch(struct umem_freeze *f)
+{
+	mine = f;
+	last_timer = -1;
 }
 
 static void tick(long us)
@@ -47,15 +75,20 @@ static void let_child_signal(bool on)
 static void set_up(void)
 {
 	struct sigaction action = { .sa_handler = on_signal };
+	struct sigaction orphaned = { .sa_handler = on_orphaned };
+	struct sigevent kill = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL };
+	bool timer = syscall(SYS_timer_create, CLOCK_MONOTONIC, &kill, &last_timer) == 0;
 	sigset_t set;
 
 	setpgid(0, 0);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigaction(SIGALRM, &action, NULL);
 	sigaction(SIGCHLD, &action, NULL);
+	sigaction(SIGUSR1, &orphaned, NULL);
 	sigfillset(&set);
 	sigdelset(&set, SIGALRM);
+	sigdelset(&set, SIGUSR1);
 	sigprocmask(SIG_SETMASK, &set, NULL);
+	prctl(PR_SET_PDEATHSIG, timer ? SIGUSR1 : SIGKILL);
 }
 
 /* Find all threads, while all run. */

@@ -284,7 +284,7 @@ static size_t list_workers(pid_t manager, pid_t *v, size_t room)
 		int ppid;
 
 		snprintf(path, sizeof(path), "/proc/%.20s/stat", entry->d_name);
-		file = entry->d_name[0] >= '1' && entry->d_name[0] <= '9' ? fopen(path, "re") : NULL;
+		file = atoi(entry->d_name) > 0 ? fopen(path, "re") : NULL;
 		if (!file)
 			continue;
 		tail = fgets(text, sizeof(text), file) ? strrchr(text, ')') : NULL;
@@ -357,7 +357,8 @@ static void many(pid_t manager, size_t n)
 		(unsigned long long)b_median(numbers, n), (unsigned long long)most_kb,
 		(unsigned long long)private_kb(manager));
 	b_json("daemon", "\"targets\":%zu,\"rounds\":%llu,\"took_ns\":%llu,\"manager_cpu_ns\":%llu,"
-		"\"workers_cpu_ns\":%llu,\"worker_private_kb\":%llu,\"worker_private_most_kb\":%llu",
+		"\"workers_cpu_ns\":%llu,\"worker_private_kb\":%llu,"
+		"\"worker_private_most_kb\":%llu",
 		n, (unsigned long long)rounds, (unsigned long long)took_ns,
 		(unsigned long long)cpu_ns, (unsigned long long)workers_ns,
 		(unsigned long long)b_median(numbers, n), (unsigned long long)most_kb);

@@ -219,7 +219,8 @@ int main(void)
 		medians[job] = b_median(took[job], n_runs());
 	for (enum job job = 0; job < N_JOBS; job++)
 		print_job(&w, job, medians[job], medians[DD_MEMORY]);
-	printf("the increment: %.1f%% of the time, tracked %.1f%%, %.1f%% of the size of the whole\n",
+	printf("the increment: %.1f%% of the time, tracked %.1f%%, %.1f%% of the size of the "
+	       "whole\n",
 		100.0 * (double)medians[PART] / (double)medians[NONE],
 		100.0 * (double)medians[TRACKED] / (double)medians[NONE],
 		100.0 * (double)size_of(paths[2]) / (double)umem_max_u64(size_of(paths[0]), 1));
