@@ -225,6 +225,8 @@ enum umem_image_codec {
  * @mode: permissions of the file; 0 means 0600.
  * @anonymous: the file never gets a name; @path says on which file system it is.
  * @exclusive: refuse (-EEXIST) to replace a file; otherwise commit replaces it.
+ * @fd: the file, which somebody else opened: empty, for reading and writing. It stays
+ *	the caller's, who gives it its name behind the commit. NULL: @path is opened.
  */
 struct umem_image_create_options {
 	size_t size;
@@ -239,16 +241,18 @@ struct umem_image_create_options {
 	uint32_t mode;
 	bool anonymous;
 	bool exclusive;
+	const int *fd;
 };
 
 /**
  * umem_image_create - begin to write an image.
  * @path: where it will be, at commit; until then the file has no name (where the
  *	file system lacks O_TMPFILE: a name that begins with a dot, beside @path).
- *	Of an anonymous image: a folder, or a file in it that need not exist.
+ *	Of an anonymous image: a folder, or a file in it that need not exist. Of one
+ *	with @fd: what notes call it.
  * @options: NULL for defaults; copied.
  *
- * Starts the threads of the writer. Return: 0; -EEXIST, -EINVAL; -ELOOP: @path is
+ * Starts the threads of the writer. Return: 0; -EEXIST, -EINVAL; -ELOOP: the file is
  * the parent, or an ancestor of it; -ENOENT, -EACCES,
  * -EROFS, -ENOSPC, ... of the file system; -ENOMEM.
  */
@@ -332,7 +336,8 @@ UMEM_API int umem_image_commit(struct umem_image_writer *writer,
 	struct umem_image_totals *ret_totals, struct umem_note *note);
 
 /**
- * umem_image_reopen - open what was committed, also when it has no name.
+ * umem_image_reopen - open what was committed, also when it has no name; one that was
+ * written into a descriptor (@fd) without its parents.
  * Return: as umem_image_open(); -EINVAL: not committed.
  */
 UMEM_API int umem_image_reopen(struct umem_image_writer *writer,
@@ -346,11 +351,15 @@ UMEM_API struct umem_image_writer *umem_image_writer_free(struct umem_image_writ
  * @size: sizeof(struct umem_image_open_options), for later growth.
  * @cache_bytes: memory for frames that were read; 0 means 4 MiB.
  * @without_parents: do not open the parent; its pages are then -ENOENT.
+ * @parents, @n_parents: descriptors of all its ancestors, the parent first; duplicated.
+ *	NULL: they are opened by their names.
  */
 struct umem_image_open_options {
 	size_t size;
 	uint64_t cache_bytes;
 	bool without_parents;
+	const int *parents;
+	size_t n_parents;
 };
 
 /**

@@ -210,6 +210,24 @@ static int check_parent(struct open *open, struct umem_image *parent, const stru
 	return open_parents(open, parent, link);
 }
 
+/* The file of the parent of @image, which is called @path. */
+static int open_parent_file(const struct open *open, const struct umem_image *image,
+	const char *path, unsigned depth)
+{
+	const struct umem_image_open_options *options = open->options;
+	int fd;
+
+	if (options->parents && depth > options->n_parents)
+		return umem_note_set(open->note, -ENOENT, 0,
+			"%s: no descriptor of its parent %s was given", image->path, path);
+	fd = options->parents ? fcntl(options->parents[depth - 1], F_DUPFD_CLOEXEC, 0) :
+		openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return umem_note_set(open->note, -errno, 0, "%s: its parent %s: %s", image->path,
+			path, errno == ENOENT ? "is missing" : strerror(errno));
+	return fd;
+}
+
 static int open_parents(struct open *open, struct umem_image *image, const struct link *child)
 {
 	const struct link link = { image, child, child ? child->depth + 1 : 1 };
@@ -225,10 +243,9 @@ static int open_parents(struct open *open, struct umem_image *image, const struc
 	r = umem_relname_join(image->path, image->index.parent_name, &path);
 	if (r < 0)
 		return r;
-	fd = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	fd = open_parent_file(open, image, path, link.depth);
 	if (fd < 0)
-		return umem_note_set(open->note, -errno, 0, "%s: its parent %s: %s", image->path,
-			path, errno == ENOENT ? "is missing" : strerror(errno));
+		return fd;
 	r = open_one(open, fd, path, &parent);
 	if (r == 0)
 		r = check_parent(open, parent, &link);

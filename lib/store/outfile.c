@@ -17,6 +17,7 @@
 #include "lib/base/note.h"
 
 #define TEMP_TRIES 16
+#define ROOM_BYTES 4096
 
 /* Open @name in the folder, past the page cache where that is possible. */
 static int open_some(int dirfd, const char *name, int flags, uint32_t mode, bool *ret_direct)
@@ -157,6 +158,39 @@ int umem_outfile_open(const char *path, uint32_t mode, bool anonymous, bool excl
 			strerror(-r));
 	*ret_file = file;
 	file = (struct umem_outfile)UMEM_OUTFILE_NONE;
+	return 0;
+}
+
+/* Does a file hold what is written to it? Those of the kernel look alike, and do not grow. */
+static int try_room(int fd, struct stat *st)
+{
+	if (ftruncate(fd, ROOM_BYTES) < 0 || fstat(fd, st) < 0)
+		return -errno;
+	if (st->st_size != ROOM_BYTES)
+		return -EINVAL;
+	return ftruncate(fd, 0) < 0 ? -errno : 0;
+}
+
+int umem_outfile_adopt(int fd, const char *name, struct umem_outfile *ret_file,
+	struct umem_note *note)
+{
+	int flags = fcntl(fd, F_GETFL), r = -EINVAL, own;
+	struct stat st;
+
+	/* A descriptor of O_PATH is not open for anything. */
+	if (flags >= 0 && (flags & O_ACCMODE) == O_RDWR && !(flags & (O_APPEND | O_PATH)) &&
+		fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0)
+		r = try_room(fd, &st);
+	if (r < 0)
+		return umem_note_set(note, r, 0, "%s: is no empty regular file that is open for "
+			"reading and writing%s%s", name, r == -EINVAL ? "" : ": ",
+			r == -EINVAL ? "" : strerror(-r));
+	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (own < 0)
+		return umem_note_set(note, -errno, 0, "%s: %s", name, strerror(errno));
+	*ret_file = (struct umem_outfile)UMEM_OUTFILE_NONE;
+	ret_file->fd = own;
+	ret_file->direct = flags & O_DIRECT;
 	return 0;
 }
 

@@ -58,6 +58,16 @@ int umem_outfile_open(const char *path, uint32_t mode, bool anonymous, bool excl
 	struct umem_outfile *ret_file, struct umem_note *note);
 
 /**
+ * umem_outfile_adopt - write into a file that somebody else opened, and will name.
+ * @fd: duplicated. Regular, empty, open for reading and writing.
+ * @name: for @note.
+ *
+ * Return: 0; -EINVAL: it is none of that; -errno.
+ */
+int umem_outfile_adopt(int fd, const char *name, struct umem_outfile *ret_file,
+	struct umem_note *note);
+
+/**
  * umem_outfile_commit - put all on the disk, and give it its name.
  *
  * Return: 0, or -errno, and the name is as before; but when the folder cannot be

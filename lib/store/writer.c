@@ -97,11 +97,11 @@ static int name_parent(struct umem_image_writer *w, const char *given)
  * Is the file that is to be written an image that this one refers to? Committing would
  * take away what it needs.
  */
-static bool is_ancestor(const struct umem_image *parent, const char *path)
+static bool is_ancestor(const struct umem_image *parent, const char *path, const int *fd)
 {
 	struct stat out, st;
 
-	if (!parent || stat(path, &out) < 0)
+	if (!parent || (fd ? fstat(*fd, &out) : stat(path, &out)) < 0)
 		return false;
 	for (; parent; parent = umem_image_parent(parent))
 		if (fstat(parent->fd, &st) == 0 && st.st_dev == out.st_dev &&
@@ -132,10 +132,12 @@ static int open_sink(struct umem_image_writer *w, const struct umem_image_create
 	if (r < 0)
 		return umem_note_set(note, r, 0, "%s: no such codec or length of frames",
 			w->path);
-	r = umem_outfile_open(w->path, options->mode ? options->mode : 0600, options->anonymous,
-		options->exclusive, &w->file, note);
+	r = options->fd ? umem_outfile_adopt(*options->fd, w->path, &w->file, note) :
+		umem_outfile_open(w->path, options->mode ? options->mode : 0600,
+			options->anonymous, options->exclusive, &w->file, note);
 	if (r < 0)
 		return r;
+	w->adopted = options->fd != NULL;
 	sink.fd = w->file.fd;
 	sink.direct = w->file.direct;
 	w->frame_pages = sink.frame_pages;
@@ -157,7 +159,7 @@ int umem_image_create(const char *path, const struct umem_image_create_options *
 		options = &defaults;
 	if (options->size != sizeof(*options))
 		return umem_note_set(note, -EINVAL, 0, "options of another version");
-	if (!options->anonymous && is_ancestor(options->parent, path))
+	if (!options->anonymous && is_ancestor(options->parent, path, options->fd))
 		return umem_note_set(note, -ELOOP, 0,
 			"%s is the parent, or an ancestor, of the image that would replace it",
 			path);

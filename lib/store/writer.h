@@ -54,6 +54,7 @@ struct umem_writer_space {
  * @err: the first error; 0.
  * @note: what it was.
  * @committed: the file is complete.
+ * @adopted: it was opened by somebody else, so its parents are not found by their names.
  */
 struct umem_image_writer {
 	char *path;
@@ -80,6 +81,7 @@ struct umem_image_writer {
 	int err;
 	struct umem_note note;
 	bool committed;
+	bool adopted;
 };
 
 /** umem_writer_fail - remember an error and what it was about. Return: the first one. */

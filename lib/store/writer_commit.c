@@ -183,7 +183,12 @@ int umem_image_commit(struct umem_image_writer *w, struct umem_image_totals *ret
 int umem_image_reopen(struct umem_image_writer *w, struct umem_image **ret_image,
 	struct umem_note *note)
 {
+	const struct umem_image_open_options options = {
+		.size = sizeof(options),
+		.without_parents = w->adopted,
+	};
+
 	if (!w->committed)
 		return umem_note_set(note, -EINVAL, 0, "%s: is not committed", w->path);
-	return umem_image_open_fd(w->file.fd, w->path, NULL, ret_image, note);
+	return umem_image_open_fd(w->file.fd, w->path, &options, ret_image, note);
 }

@@ -361,9 +361,61 @@ static void nameless(void **state)
 	umem_image_free(image);
 }
 
+/* Into a descriptor, with a parent and its parent by descriptors: nothing by a name. */
+static void by_descriptors(void **state)
+{
+	struct umem_image_open_options open_options = { .size = sizeof(open_options) };
+	struct umem_image_create_options options = { .size = sizeof(options) };
+	struct umem_image_totals totals;
+	struct umem_image_writer *writer;
+	struct umem_image *image;
+	struct umem_note note = { 0 };
+	unsigned char page[PAGE], want[PAGE];
+	int fds[2], fd;
+
+	make("d0", NULL, 13);
+	make("d1", "d0", 21);
+	fds[0] = (int)T_SYS(open(t_tree_path("d1"), O_RDONLY | O_CLOEXEC));
+	fds[1] = (int)T_SYS(open(t_tree_path("d0"), O_RDONLY | O_CLOEXEC));
+	T_SYS(unlink(t_tree_path("d0")));
+	T_SYS(unlink(t_tree_path("d1")));
+	/* Its own parent is not looked for when only some are given. */
+	open_options.parents = fds + 1;
+	assert_int_equal(umem_image_open_fd(fds[0], "d1", &open_options, &image, &note), -ENOENT);
+	T_CHECK(strstr(note.text, "no descriptor of its parent"), "%s", note.text);
+	open_options.n_parents = 1;
+	T_CHECK(umem_image_open_fd(fds[0], "d1", &open_options, &options.parent, &note) == 0, "%s",
+		note.text);
+	fd = (int)T_SYS(open(t_tree(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+	options.fd = &fd;
+	options.parent_name = "elsewhere/d1";
+	T_CHECK(umem_image_create("that", &options, &writer, &note) == 0, "%s", note.text);
+	T_OK(umem_image_put_parent(writer, 0, 0, UINT64_MAX - 4095));
+	T_CHECK(umem_image_commit(writer, &totals, &note) == 0, "%s", note.text);
+	umem_image_writer_free(writer);
+	options.parent = umem_image_free(options.parent);
+	/* All three, read by the descriptors alone. */
+	open_options.parents = fds;
+	open_options.n_parents = 2;
+	T_CHECK(umem_image_open_fd(fd, NULL, &open_options, &image, &note) == 0, "%s", note.text);
+	assert_string_equal(umem_image_parent_name(image, NULL), "elsewhere/d1");
+	for (uint64_t content = 13; content <= 21; content += 8) {
+		model_page(content, want);
+		T_OK(umem_image_get(image, 0, model_addr(content), page, 1, NULL));
+		assert_memory_equal(page, want, PAGE);
+	}
+	umem_image_free(image);
+	/* What has something in it is no place to write to. */
+	assert_int_equal(umem_image_create("that", &options, &writer, &note), -EINVAL);
+	close(fd);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(by_descriptors),
 		cmocka_unit_test(no_image),
 		cmocka_unit_test(parents),
 		cmocka_unit_test(cycles),

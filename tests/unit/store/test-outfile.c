@@ -176,9 +176,55 @@ static void names(void **state)
 	assert_string_equal(name, "/abs/parent");
 }
 
+static void must_not_adopt(int fd)
+{
+	struct umem_outfile file = UMEM_OUTFILE_NONE;
+	struct umem_note note = { 0 };
+
+	T_CHECK(umem_outfile_adopt(fd, "that", &file, &note) == -EINVAL, "%s", note.text);
+	T_CHECK(strstr(note.text, "that: is no empty regular file"), "%s", note.text);
+	assert_int_equal(file.fd, -1);
+	T_SYS(close(fd));
+}
+
+/* A file that somebody else opened, and will name. */
+static void adopted(void **state)
+{
+	struct umem_note note = { 0 };
+	struct umem_outfile file;
+	char path[4096];
+	int fd, ends[2];
+
+	t_tree_folder("adopted");
+	snprintf(path, sizeof(path), "%s", t_tree_path("adopted"));
+	fd = (int)T_SYS(open(path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+	T_OK(umem_outfile_adopt(fd, "that", &file, &note));
+	assert_false(file.direct);
+	write_to(&file, 'a');
+	T_OK(umem_outfile_commit(&file, &note));
+	umem_outfile_deinit(&file);
+	/* It is theirs: still open, whole, and without a name. */
+	assert_int_equal(lseek(fd, 0, SEEK_END), 4096);
+	assert_int_equal(n_names(path), 0);
+	must_not_adopt(fd);
+	t_tree_put("adopted/file", "");
+	snprintf(path, sizeof(path), "%s", t_tree_path("adopted/file"));
+	must_not_adopt((int)T_SYS(open(path, O_RDONLY | O_CLOEXEC)));
+	must_not_adopt((int)T_SYS(open(path, O_WRONLY | O_CLOEXEC)));
+	must_not_adopt((int)T_SYS(open(path, O_RDWR | O_APPEND | O_CLOEXEC)));
+	must_not_adopt((int)T_SYS(open(path, O_PATH | O_CLOEXEC)));
+	must_not_adopt((int)T_SYS(open("/dev/null", O_RDWR | O_CLOEXEC)));
+	must_not_adopt((int)T_SYS(open("/proc/self/comm", O_RDWR | O_CLOEXEC)));
+	T_SYS(pipe2(ends, O_CLOEXEC));
+	must_not_adopt(ends[0]);
+	must_not_adopt(ends[1]);
+	assert_int_equal(umem_outfile_adopt(-1, "that", &file, &note), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(adopted),
 		cmocka_unit_test(commit_and_replace),
 		cmocka_unit_test(anonymous),
 		cmocka_unit_test(refused),
