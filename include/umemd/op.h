@@ -148,6 +148,32 @@ UMEM_API int umem_snapshotter_take(struct umem_snapshotter *snapshotter, const c
 	struct umem_image *parent, struct umem_image **ret_image,
 	const struct umem_snapshot **ret_snapshot, struct umem_note *note);
 
+/**
+ * struct umem_snapshot_file - the file of an image, which somebody else opened.
+ * @size: sizeof(struct umem_snapshot_file), for later growth.
+ * @fd: empty, open for reading and writing; stays the caller's, who gives it its name
+ *	when the snapshot was taken: all of it is on the disk then.
+ * @name: what notes call it.
+ * @parent_name: how it is to name its parent, relative to its own folder; NULL
+ *	without a parent.
+ */
+struct umem_snapshot_file {
+	size_t size;
+	int fd;
+	const char *name;
+	const char *parent_name;
+};
+
+/**
+ * umem_snapshotter_take_into - take a snapshot into a file that is open.
+ *
+ * For who may read a process, but is not to open files by their names. All else is as
+ * of umem_snapshotter_take(). Return: the same; -EINVAL: it is no such file.
+ */
+UMEM_API int umem_snapshotter_take_into(struct umem_snapshotter *snapshotter,
+	const struct umem_snapshot_file *file, struct umem_image *parent,
+	const struct umem_snapshot **ret_snapshot, struct umem_note *note);
+
 /** umem_snapshotter_free - detach everywhere; NULL is fine. Return: NULL. */
 UMEM_API struct umem_snapshotter *umem_snapshotter_free(struct umem_snapshotter *snapshotter);
 

@@ -347,14 +347,22 @@ static int begin_member(struct umem_snapshotter *s, struct umem_image *parent,
 	return umem_snapshot_result(s, m, umem_describe_process(&m->description, m->target));
 }
 
-static int begin(struct umem_snapshotter *s, const char *path, struct umem_image *parent,
-	struct umem_note *note)
+/* Where an image goes: to a path, or into a file that is open. */
+struct place {
+	const char *path;
+	const struct umem_snapshot_file *file;
+};
+
+static int begin(struct umem_snapshotter *s, const struct place *place,
+	struct umem_image *parent, struct umem_note *note)
 {
 	struct umem_image_create_options options = {
 		.size = sizeof(options),
 		.codec = s->options.codec,
 		.parent = parent,
+		.parent_name = place->file ? place->file->parent_name : NULL,
 		.anonymous = s->options.unnamed,
+		.fd = place->file ? &place->file->fd : NULL,
 	};
 	int r;
 
@@ -369,7 +377,7 @@ static int begin(struct umem_snapshotter *s, const char *path, struct umem_image
 	s->round = 0;
 	r = renew_members(s, note);
 	if (r == 0)
-		r = umem_image_create(path, &options, &s->writer, note);
+		r = umem_image_create(place->path, &options, &s->writer, note);
 	for umem_each_member(s, m)
 		if (r == 0)
 			r = begin_member(s, parent, m);
@@ -397,12 +405,12 @@ static int take_image(struct umem_snapshotter *s, struct umem_image **ret_image,
 	return 0;
 }
 
-int umem_snapshotter_take(struct umem_snapshotter *s, const char *path,
+static int take(struct umem_snapshotter *s, const struct place *place,
 	struct umem_image *parent, struct umem_image **ret_image,
 	const struct umem_snapshot **ret_snapshot, struct umem_note *note)
 {
 	struct umem_image_totals totals = { 0 };
-	int r = begin(s, path, parent, note);
+	int r = begin(s, place, parent, note);
 
 	if (r == 0)
 		r = s->ops->take(s, note);
@@ -429,4 +437,20 @@ int umem_snapshotter_take(struct umem_snapshotter *s, const char *path,
 	s->result.n_incomplete = s->incomplete.n;
 	*ret_snapshot = &s->result;
 	return 0;
+}
+
+int umem_snapshotter_take(struct umem_snapshotter *s, const char *path,
+	struct umem_image *parent, struct umem_image **ret_image,
+	const struct umem_snapshot **ret_snapshot, struct umem_note *note)
+{
+	return take(s, &(struct place){ .path = path }, parent, ret_image, ret_snapshot, note);
+}
+
+int umem_snapshotter_take_into(struct umem_snapshotter *s, const struct umem_snapshot_file *file,
+	struct umem_image *parent, const struct umem_snapshot **ret_snapshot,
+	struct umem_note *note)
+{
+	if (file->size != sizeof(*file))
+		return umem_note_set(note, -EINVAL, 0, "options of another version");
+	return take(s, &(struct place){ file->name, file }, parent, NULL, ret_snapshot, note);
 }
