@@ -175,5 +175,7 @@ int worker_unwatch(struct worker *w, const struct umem_json *parameters, struct 
 	if (!w->watch)
 		return umem_note_set(&answer->note, -ENOENT, 0, "it is not tracked");
 	w->watch = umem_watch_free(w->watch);
+	/* A mapping has one userfaultfd at a time, and a snapshot may want it now. */
+	umem_target_lift(w->target);
 	return 0;
 }

@@ -335,9 +335,11 @@ static void unregister(struct umem_target *target, const struct umem_region *reg
 /* Explicitly, although the last close would do it: an adopted one has other holders. */
 static void lift(struct umem_target *target)
 {
-	for (size_t i = 0; i < target->space.n; i++)
+	for (size_t i = 0; i < target->space.n; i++) {
 		if (target->space.v[i].registered)
 			unregister(target, &target->space.v[i]);
+		target->space.v[i].registered = false;
+	}
 	/* What was registered before it came to us, and never looked at here. */
 	if (!target->adopted || target->space.n)
 		return;
@@ -352,14 +354,20 @@ static void lift(struct umem_target *target)
 	}
 }
 
+void umem_target_lift(struct umem_target *target)
+{
+	if (target->uffd < 0)
+		return;
+	lift(target);
+	umem_thp_restore(target, &target->huge);
+	umem_ranges_clear(&target->huge);
+}
+
 struct umem_target *umem_target_free(struct umem_target *target)
 {
 	if (!target)
 		return NULL;
-	if (target->uffd >= 0) {
-		lift(target);
-		umem_thp_restore(target, &target->huge);
-	}
+	umem_target_lift(target);
 	umem_fd_close(target->uffd);
 	umem_fd_close(target->pagemap_fd);
 	umem_fd_close(target->maps_fd);

@@ -146,6 +146,12 @@ enum umem_backing umem_target_backing(const void *target, const struct umem_vma 
 int umem_target_open_mapped(const struct umem_target *target, uint64_t start, uint64_t end,
 	int flags, int *ret_fd);
 
+/**
+ * umem_target_lift - lift every protection, as freeing it does; nothing may watch it. The
+ * userfaultfd stays, and another one may have the mappings meanwhile.
+ */
+void umem_target_lift(struct umem_target *target);
+
 /** umem_target_gone - has the process ended? (An exec shows in umem_target_refresh().) */
 bool umem_target_gone(const struct umem_target *target);
 
