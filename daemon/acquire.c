@@ -32,6 +32,7 @@
 #include "lib/mem/pass.h"
 
 _Static_assert(ACQUIRED_FDS == UMEM_N_PASSED, "all descriptors of a target");
+_Static_assert(ACQUIRED_PIDFD == UMEM_PASSED_PIDFD && ACQUIRED_MAPS == UMEM_PASSED_MAPS, "places");
 
 void acquired_init(struct acquired *acquired)
 {

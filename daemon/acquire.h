@@ -15,8 +15,10 @@
 #include "daemon/auth.h"
 #include "lib/base/json.h"
 
-/** ACQUIRED_FDS - descriptors of a target: lib/mem/pass.h. */
-#define ACQUIRED_FDS 6
+/** ACQUIRED_FDS - descriptors of a target: lib/mem/pass.h; two of them by their places. */
+#define ACQUIRED_FDS   6
+#define ACQUIRED_PIDFD 0
+#define ACQUIRED_MAPS  2
 
 /**
  * struct acquired - a target: what goes to its worker.

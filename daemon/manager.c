@@ -26,6 +26,7 @@
 #include "daemon/notify.h"
 #include "daemon/peer.h"
 #include "daemon/session.h"
+#include "daemon/take.h"
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
 
@@ -225,6 +226,7 @@ int manager_start(struct manager *m, const struct config *config, const char *pa
 	LIST_INIT(&m->peers);
 	LIST_INIT(&m->sessions);
 	LIST_INIT(&m->waiting);
+	LIST_INIT(&m->takes);
 	log_set_level((enum log_level)config->log_level);
 	raise_limits();
 	/* A long message now and then is given back to the system, not kept for the next. */
@@ -249,6 +251,7 @@ void manager_stop(struct manager *m)
 	m->listener = listener_free(m->listener);
 	while (!LIST_EMPTY(&m->peers))
 		peer_drop(LIST_FIRST(&m->peers), NULL);
+	snapshots_end(m);
 	links_end();
 	m->pool = pool_free(m->pool);
 	m->deadline = loop_timer_free(m->deadline);

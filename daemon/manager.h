@@ -19,6 +19,7 @@ struct peer;
 struct request;
 struct session;
 struct listener;
+struct take;
 
 /**
  * struct user - what one user has; forgotten when that is nothing.
@@ -40,6 +41,7 @@ struct user {
  * @links: what workers need.
  * @users, @peers, @sessions: lists.
  * @waiting: requests for processes that are just being let go.
+ * @takes: snapshots that are being taken.
  * @n_peers, @n_sessions: how many.
  * @next_id: number of the next target.
  * @config_path: where @config came from, to be read anew; "" for nowhere.
@@ -59,6 +61,7 @@ struct manager {
 	LIST_HEAD(, peer) peers;
 	LIST_HEAD(, session) sessions;
 	LIST_HEAD(, request) waiting;
+	LIST_HEAD(, take) takes;
 	uint64_t n_peers;
 	uint64_t n_sessions;
 	uint64_t next_id;

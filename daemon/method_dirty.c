@@ -15,6 +15,7 @@
 #include "daemon/pass_on.h"
 #include "daemon/peer.h"
 #include "daemon/session.h"
+#include "daemon/take.h"
 #include "lib/base/clock.h"
 #include "lib/base/note.h"
 
@@ -64,13 +65,21 @@ void dirty_start(struct call *call)
 	static const struct umem_note opened = {
 		.text = "the process was opened only to be looked at; attach to it to track it",
 	};
+	const pid_t pid = call->session->acquired.pid;
+	struct umem_note note = { 0 };
+	int r;
 
-	if (call->session->how == SESSION_OPENED_ONLY)
+	if (call->session->how == SESSION_OPENED_ONLY) {
 		call_fail(call, -EOPNOTSUPP, &opened);
-	else if (call->session->watch)
+	} else if (call->session->watch) {
 		target_error(call, "AlreadyStarted");
-	else
+	} else if (snapshot_is_taken(call->manager, pid)) {
+		r = umem_note_set(&note, -EBUSY, 0, "a snapshot of process %d is being taken, "
+			"which has its write protection: wait for its end", (int)pid);
+		call_fail(call, r, &note);
+	} else {
 		session_do(call->session, "Watch", pass_on_parameters(call), on_done, call);
+	}
 }
 
 void dirty_collect(struct call *call)

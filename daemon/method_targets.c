@@ -20,6 +20,7 @@
 #include "daemon/methods.h"
 #include "daemon/peer.h"
 #include "daemon/session.h"
+#include "daemon/take.h"
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
 
@@ -196,7 +197,8 @@ static void start(struct request *q)
 		call_fail(call, -ECANCELED, NULL);
 		return;
 	}
-	if (session_is_leaving(call->manager, q->pid)) {
+	if (session_is_leaving(call->manager, q->pid) ||
+		snapshot_is_leaving(call->manager, q->pid)) {
 		LIST_INSERT_HEAD(&call->manager->waiting, q, entry);
 		return;
 	}
@@ -323,7 +325,20 @@ static void on_detached(void *user, const struct session_result *result)
 		call_reply(call, NULL);
 }
 
+/* Behind a snapshot that was in the way. */
+static void detach_now(struct call *call)
+{
+	const char *id = umem_json_get_text(call->message.parameters, "target", "");
+	struct session *s = session_find(call->manager, id);
+
+	if (s)
+		session_detach(s, on_detached, call);
+	else
+		call_reply(call, NULL);
+}
+
 void targets_detach(struct call *call)
 {
-	session_detach(call->session, on_detached, call);
+	if (!snapshot_end_first(call, call->session->acquired.pid, detach_now))
+		session_detach(call->session, on_detached, call);
 }

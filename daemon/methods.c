@@ -35,6 +35,8 @@ static const struct method table[] = {
 	{ "io.umemd.Reclaim", "Set", METHOD_OWN_TARGET, false, reclaim_set },
 	{ "io.umemd.Reclaim", "Get", METHOD_OWN_TARGET, false, reclaim_get },
 	{ "io.umemd.Reclaim", "Status", METHOD_OWN_TARGET, false, reclaim_status },
+	{ "io.umemd.Snapshot", "Take", METHOD_OWN_TARGET, true, snapshot_take },
+	{ "io.umemd.Snapshot", "Cancel", METHOD_OWN_TARGET, false, snapshot_cancel },
 };
 
 const struct method *methods_table(size_t *ret_n)

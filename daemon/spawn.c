@@ -66,8 +66,8 @@ static int socket_pair(int *ret_ours, int *ret_other)
 static int start(const struct spawn_options *options, int calls, int broker, int root,
 	pid_t *ret_pid)
 {
-	char uid[16], gid[16], manager[16], name[] = "umemd-worker";
-	char *argv[] = { name, uid, gid, manager, NULL };
+	char uid[16], gid[16], manager[16], role[16] = "", name[] = "umemd-worker";
+	char *argv[] = { name, uid, gid, manager, options->role ? role : NULL, NULL };
 	char *env[UMEM_ARRAY_LEN(passed_on) + 1] = { NULL };
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
@@ -78,6 +78,7 @@ static int start(const struct spawn_options *options, int calls, int broker, int
 	snprintf(uid, sizeof(uid), "%u", (unsigned)options->uid);
 	snprintf(gid, sizeof(gid), "%u", (unsigned)options->gid);
 	snprintf(manager, sizeof(manager), "%d", (int)getpid());
+	snprintf(role, sizeof(role), "%s", options->role ? options->role : "");
 	for (size_t i = 0; i < UMEM_ARRAY_LEN(passed_on); i++) {
 		const char *value = getenv(passed_on[i]);
 

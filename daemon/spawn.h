@@ -10,12 +10,15 @@
  * @path: the program.
  * @uid, @gid: what it becomes when we are root.
  * @root_fd: an empty directory, or -1.
+ * @role: NULL; or "snapshot": it takes one, as daemon/worker/snapshotter.h has it, and
+ *	is to ask nothing.
  */
 struct spawn_options {
 	const char *path;
 	uid_t uid;
 	gid_t gid;
 	int root_fd;
+	const char *role;
 };
 
 /**

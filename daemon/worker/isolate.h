@@ -50,6 +50,15 @@ struct isolate_options {
  */
 int isolate_start(const struct isolate_options *options, struct isolate *ret_isolate);
 
+/**
+ * isolate_snapshot - the same of a process that takes a snapshot: it becomes @uid, whose
+ * rights it then has and no more; when that is root, with the capabilities of its work
+ * only. Everything but WORKER_FD_CALLS is closed.
+ *
+ * Return: 0 or -errno.
+ */
+int isolate_snapshot(const struct isolate_options *options);
+
 /** isolate_note_loose - one more thing that could not be given up. */
 void isolate_note_loose(struct isolate *isolate, const char *what);
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The system calls that a worker may make, stage by stage. The only user of libseccomp. */
+/*
+ * The system calls that a worker, and a process that takes a snapshot, may make, stage by
+ * stage. The only user of libseccomp.
+ */
 #ifndef WORKER_SECCOMP_H
 #define WORKER_SECCOMP_H
 
@@ -10,10 +13,12 @@
  * enum seccomp_stage - a stage; the kernel holds a process to all that it entered.
  * @SECCOMP_WAIT: before a target is there: what VERBS has, and what entering it takes.
  * @SECCOMP_VERBS: working.
+ * @SECCOMP_SNAPSHOT: taking a snapshot, from the beginning to the end.
  */
 enum seccomp_stage {
 	SECCOMP_WAIT,
 	SECCOMP_VERBS,
+	SECCOMP_SNAPSHOT,
 };
 
 /**
@@ -31,7 +36,7 @@ struct seccomp_fds {
 
 /**
  * seccomp_stage_enter - allow only what @stage has from now on; all else is EPERM.
- * @fds: for VERBS; NULL for WAIT, where any descriptor will do.
+ * @fds: for VERBS; NULL for the others, where any descriptor will do.
  *
  * Return: 0 or -errno.
  */

@@ -9,7 +9,7 @@
 #include "lib/proto/idl.h"
 
 /** UMEM_N_INTERFACES - how many there are. */
-#define UMEM_N_INTERFACES 7
+#define UMEM_N_INTERFACES 9
 
 /**
  * struct umem_interfaces - all of them, parsed; all zero is none.

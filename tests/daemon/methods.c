@@ -53,7 +53,8 @@ int main(void)
 		const struct umem_idl *idl = all.v[i];
 
 		if (strcmp(idl->name, "io.umemd.Worker") == 0 ||
-			strcmp(idl->name, "io.umemd.Broker") == 0)
+			strcmp(idl->name, "io.umemd.Broker") == 0 ||
+			strcmp(idl->name, "io.umemd.Snapshotter") == 0)
 			continue;
 		for (size_t k = 0; k < idl->n; k++) {
 			if (idl->v[k].kind != UMEM_IDL_METHOD)

@@ -23,7 +23,7 @@ def service(programs):
         check(info["product"] == "umemd", info)
         check(info["interfaces"] == ["org.varlink.service", "io.umemd.Targets",
                                      "io.umemd.Dirty", "io.umemd.Residency",
-                                     "io.umemd.Reclaim"], info)
+                                     "io.umemd.Reclaim", "io.umemd.Snapshot"], info)
         for name in info["interfaces"]:
             text = c.call("org.varlink.service.GetInterfaceDescription", interface=name)
             with open(f"{HERE}/../../lib/proto/{name}.varlink") as file:

@@ -63,32 +63,36 @@ static const char *type_text(const struct umem_idl *idl, const char *name, size_
 static void same_types(void **state)
 {
 	static const struct {
+		const char *inside;
 		const char *interface;
 		const char *type;
 	} types[] = {
-		{ "io.umemd.Dirty", "Range" },
-		{ "io.umemd.Dirty", "Reason" },
-		{ "io.umemd.Dirty", "Change" },
-		{ "io.umemd.Dirty", "Area" },
-		{ "io.umemd.Dirty", "Round" },
-		{ "io.umemd.Residency", "Region" },
-		{ "io.umemd.Residency", "Run" },
-		{ "io.umemd.Residency", "Sharer" },
-		{ "io.umemd.Residency", "Refused" },
-		{ "io.umemd.Residency", "Progress" },
-		{ "io.umemd.Residency", "Moved" },
-		{ "io.umemd.Reclaim", "Policy" },
-		{ "io.umemd.Reclaim", "Seen" },
-		{ "io.umemd.Reclaim", "Interval" },
+		{ "io.umemd.Worker", "io.umemd.Dirty", "Range" },
+		{ "io.umemd.Worker", "io.umemd.Dirty", "Reason" },
+		{ "io.umemd.Worker", "io.umemd.Dirty", "Change" },
+		{ "io.umemd.Worker", "io.umemd.Dirty", "Area" },
+		{ "io.umemd.Worker", "io.umemd.Dirty", "Round" },
+		{ "io.umemd.Worker", "io.umemd.Residency", "Region" },
+		{ "io.umemd.Worker", "io.umemd.Residency", "Run" },
+		{ "io.umemd.Worker", "io.umemd.Residency", "Sharer" },
+		{ "io.umemd.Worker", "io.umemd.Residency", "Refused" },
+		{ "io.umemd.Worker", "io.umemd.Residency", "Progress" },
+		{ "io.umemd.Worker", "io.umemd.Residency", "Moved" },
+		{ "io.umemd.Worker", "io.umemd.Reclaim", "Policy" },
+		{ "io.umemd.Worker", "io.umemd.Reclaim", "Seen" },
+		{ "io.umemd.Worker", "io.umemd.Reclaim", "Interval" },
+		{ "io.umemd.Snapshotter", "io.umemd.Snapshot", "Range" },
+		{ "io.umemd.Snapshotter", "io.umemd.Snapshot", "Reason" },
+		{ "io.umemd.Snapshotter", "io.umemd.Snapshot", "Progress" },
+		{ "io.umemd.Snapshotter", "io.umemd.Snapshot", "Snapshot" },
 	};
 	struct umem_interfaces all = { 0 };
-	const struct umem_idl *worker;
 
 	assert_int_equal(0, umem_interfaces_load(&all, NULL));
-	worker = umem_interfaces_find(&all, "io.umemd.Worker");
 	for (size_t i = 0; i < UMEM_ARRAY_LEN(types); i++) {
 		size_t n, m;
-		const char *a = type_text(worker, types[i].type, &n);
+		const char *a = type_text(umem_interfaces_find(&all, types[i].inside),
+			types[i].type, &n);
 		const char *b = type_text(umem_interfaces_find(&all, types[i].interface),
 			types[i].type, &m);
 
