@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* umemctl snapshot: the memory of a running process at one moment, as an image. */
+#include "daemon/ctl/snapshot.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
@@ -7,52 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <umemd/export.h>
-#include <umemd/op.h>
-
-#include "daemon/ctl/ctl.h"
-#include "daemon/ctl/progress.h"
 #include "lib/base/attr.h"
-#include "lib/base/clock.h"
 #include "lib/base/fd.h"
-#include "lib/base/json.h"
 #include "lib/base/parse.h"
-#include "lib/base/ranges.h"
 
-#define VERB "snapshot"
-
-/* A progress event at most so often. */
-#define EVENT_NS 500000000u
-
-UMEM_DEFINE_CLEANUP(struct umem_image, umem_image_free)
-
-/**
- * struct snapshot - one run of the verb.
- * @options: global ones.
- * @pid: of whom.
- * @path: -o.
- * @format: --format.
- * @parent_path: --parent.
- * @by_stdin: each newline on stdin is one more image, an increment to the one before.
- * @asked: --region.
- * @take: what to take and how.
- * @progress: on stderr.
- * @event_ns: when the last progress event was printed.
- * @n_taken: images so far.
- */
-struct snapshot {
-	const struct ctl_options *options;
-	int pid;
-	const char *path;
-	const char *format;
-	const char *parent_path;
-	bool by_stdin;
-	struct umem_ranges asked;
-	struct umem_snapshot_options take;
-	struct ctl_progress progress;
-	uint64_t event_ns;
-	uint64_t n_taken;
-};
+#define VERB SNAPSHOT_VERB
 
 static void print_help(void)
 {
@@ -160,6 +121,9 @@ static int check(struct snapshot *s)
 	if (s->take.tree && s->asked.n)
 		return ctl_usage(VERB, "--region names addresses of one process; it does not go "
 			"with --tree");
+	if (s->by_stdin && s->options->connect)
+		return ctl_usage(VERB, "umemd takes single snapshots, and does not stay armed "
+			"for --trigger stdin; umemctl --embedded does");
 	s->take.unnamed = !native;
 	s->take.stay_armed = s->by_stdin;
 	s->take.regions = s->asked.v;
@@ -199,108 +163,6 @@ static int parse(struct snapshot *s, int argc, char **argv)
 	return r == CTL_DONE ? check(s) : r;
 }
 
-static void print_progress(struct snapshot *s, const struct umem_snapshot_progress *p)
-{
-	uint64_t now_ns = umem_now_ns();
-	struct umem_json *event;
-
-	if (!s->options->json || now_ns - s->event_ns < EVENT_NS)
-		return;
-	s->event_ns = now_ns;
-	event = umem_json_object();
-	umem_json_set_text(event, "event", "progress");
-	umem_json_set_text(event, "stage", p->stage);
-	umem_json_set_u64(event, "round", p->round);
-	umem_json_set_u64(event, "done_bytes", p->done_bytes);
-	umem_json_set_u64(event, "total_bytes", p->total_bytes);
-	umem_json_write_consume(stdout, event);
-	ctl_flush();
-}
-
-static bool see_progress(void *user, const struct umem_snapshot_progress *p)
-{
-	struct snapshot *s = user;
-
-	print_progress(s, p);
-	return ctl_progress_step(&s->progress, p->done_bytes, p->total_bytes);
-}
-
-static int print_json(struct snapshot *s, const char *path, const struct umem_snapshot *done)
-{
-	struct umem_json *event = umem_json_object();
-
-	umem_json_set_text(event, "event", "done");
-	umem_json_set_u64(event, "pid", (uint64_t)s->pid);
-	umem_json_set_text(event, "path", path);
-	umem_json_set_text(event, "format", s->format);
-	umem_json_set_text(event, "method", done->method);
-	umem_json_set_text(event, "why", done->why);
-	umem_json_set_u64(event, "processes", done->n_processes);
-	umem_json_set_u64(event, "pause_ns", done->pause_ns);
-	umem_json_set_u64(event, "attach_stop_ns", done->attach_stop_ns);
-	umem_json_set_u64(event, "total_ns", done->total_ns);
-	umem_json_set_u64(event, "rounds", done->rounds);
-	umem_json_set_u64(event, "pages", done->pages);
-	umem_json_set_u64(event, "zero_pages", done->zero_pages);
-	umem_json_set_u64(event, "parent_pages", done->parent_pages);
-	umem_json_set_u64(event, "stopped_bytes", done->stopped_bytes);
-	umem_json_set_u64(event, "written_bytes", done->written_bytes);
-	if (done->incremental)
-		umem_json_set_text(event, "incremental", done->incremental);
-	else
-		umem_json_set_null(event, "incremental");
-	umem_json_set_bool(event, "complete", done->complete);
-	umem_json_set_consume(event, "incomplete",
-		ctl_json_reasons(done->incomplete, done->n_incomplete));
-	return umem_json_write_consume(stdout, event);
-}
-
-static void print_table(struct snapshot *s, const char *path, const struct umem_snapshot *done)
-{
-	char text[512], pause[16], total[16], read[16], zero[16], size[16], name[128];
-
-	snprintf(text, sizeof(text), "pid %d: %s in %s, stopped for %s (%s: %s)", s->pid,
-		ctl_clean(name, sizeof(name), path, 100), ctl_time(total, done->total_ns),
-		ctl_time(pause, done->pause_ns), done->method, done->why);
-	ctl_wrap(text, 0, 2);
-	snprintf(text, sizeof(text), "%s read in %llu round%s, %s of zeros; %s on disk",
-		ctl_size(read, done->pages << 12), (unsigned long long)done->rounds,
-		done->rounds == 1 ? "" : "s", ctl_size(zero, done->zero_pages << 12),
-		ctl_size(size, done->written_bytes));
-	fputs("  ", stdout);
-	ctl_wrap(text, 2, 4);
-	if (done->incremental)
-		printf("  %s are as in the parent (%s)\n",
-			ctl_size(read, done->parent_pages << 12), done->incremental);
-	for (size_t i = 0; i < done->n_incomplete; i++)
-		ctl_print_reason("incomplete: ", &done->incomplete[i]);
-	if (done->complete)
-		puts("  complete");
-}
-
-static int print_done(struct snapshot *s, const char *path, const struct umem_snapshot *done)
-{
-	int r = 0;
-
-	ctl_progress_end(&s->progress);
-	if (s->options->json)
-		r = print_json(s, path, done);
-	else
-		print_table(s, path, done);
-	return r == 0 ? ctl_flush() : r;
-}
-
-static int export_step(void *user, uint64_t done_bytes, uint64_t total_bytes)
-{
-	struct umem_snapshot_progress progress = {
-		.stage = "export",
-		.done_bytes = done_bytes,
-		.total_bytes = total_bytes,
-	};
-
-	return see_progress(user, &progress) ? -ECANCELED : 0;
-}
-
 /* One image; of another format, by way of one without a name. */
 static int take_one(struct snapshot *s, struct umem_snapshotter *shooter, const char *path,
 	struct umem_image *parent, struct umem_image **ret_image, struct umem_note *note)
@@ -314,19 +176,13 @@ static int take_one(struct snapshot *s, struct umem_snapshotter *shooter, const 
 		return r;
 	done = *taken;
 	if (s->take.unnamed) {
-		struct umem_image_export_options export = {
-			.size = sizeof(export),
-			.progress = export_step,
-			.user = s,
-		};
-
-		r = umem_image_export(image, s->format, path, &export, NULL, note);
+		r = snapshot_export(s, image, path, note);
 		if (r != 0)
 			return r;
 	}
 	s->n_taken++;
 	*ret_image = UMEM_TAKE_PTR(image);
-	return print_done(s, path, &done);
+	return snapshot_print_done(s, path, &done);
 }
 
 /* Wait for a newline. Return: 1; 0 at the end, or when a signal came. */
@@ -385,22 +241,26 @@ static int run(struct snapshot *s)
 	struct umem_attach_options attach = ctl_attach_options();
 	struct umem_snapshotter *shooter = NULL;
 	struct umem_note note = { 0 };
+	bool there = false;
 	int r;
 
 	s->take.size = sizeof(s->take);
 	s->take.feature_override = attach.feature_override;
-	s->take.progress = see_progress;
+	s->take.progress = snapshot_see_progress;
 	s->take.user = s;
-	r = umem_snapshotter_new(s->pid, &s->take, &shooter, &note);
-	if (r == 0)
+	if (s->options->connect)
+		r = snapshot_remote(s, &there, &note);
+	else
+		r = umem_snapshotter_new(s->pid, &s->take, &shooter, &note);
+	if (r == 0 && shooter)
 		r = take_all(s, shooter, &note);
 	ctl_progress_end(&s->progress);
 	/* Of one that was there: not only that it is gone, but what became of the image. */
-	if (r == UMEM_GONE && (shooter || !note.text[0]))
+	if (r == UMEM_GONE && (shooter || there || !note.text[0]))
 		snprintf(note.text, sizeof(note.text), "process %d ended, or executed another "
 			"program, before all was copied: no image was made", s->pid);
 	umem_snapshotter_free(shooter);
-	if (r == -ECANCELED)
+	if (r == -ECANCELED && (s->progress.stopped || !note.text[0]))
 		snprintf(note.text, sizeof(note.text),
 			"interrupted: no image was made, and pid %d runs on", s->pid);
 	return r == 0 ? CTL_DONE : ctl_ended(VERB, r, &note);

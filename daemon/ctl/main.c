@@ -20,7 +20,7 @@ static const struct ctl_verb verbs[] = {
 	{ "pagein", "PID", "bring swapped memory back", true, cmd_pagein },
 	{ "reclaim", "PID...", "put out what is not in use, keep what comes back", true,
 		cmd_reclaim },
-	{ "snapshot", "PID -o FILE", "save memory as it is at one moment, while it runs", false,
+	{ "snapshot", "PID -o FILE", "save memory as it is at one moment, while it runs", true,
 		cmd_snapshot },
 	{ "image", "VERB FILE", "work on what snapshot saved", false, cmd_image },
 	{ "status", "", "what umemd manages", true, cmd_status },
@@ -39,7 +39,7 @@ static void print_help(FILE *out)
 	      "  -q          no hints and no progress on stderr\n"
 	      "  --connect SOCKET\n"
 	      "              have the daemon that listens there do it (dirty, swap, pageout,\n"
-	      "              pagein, reclaim, status)\n"
+	      "              pagein, reclaim, snapshot, status)\n"
 	      "  --embedded  do the work in this process, also where a daemon listens\n"
 	      "  --help      this; 'umemctl VERB --help' tells the verb's options\n"
 	      "  --version   the version\n\n"

@@ -51,7 +51,7 @@ bool ctl_progress_step(void *user, uint64_t done_bytes, uint64_t total_bytes)
 	uint64_t now_ns = umem_now_ns();
 	char text[128];
 
-	if (progress->shown && now_ns - progress->drawn_ns >= EVERY_NS &&
+	if (progress->shown && total_bytes && now_ns - progress->drawn_ns >= EVERY_NS &&
 		now_ns > progress->drawn_ns) {
 		progress->drawn_ns = now_ns;
 		progress->drawn = true;

@@ -34,6 +34,7 @@ void ctl_progress_begin(struct ctl_progress *progress, const char *verb, bool qu
 
 /**
  * ctl_progress_step - @done_bytes of @total_bytes are done; a struct ctl_progress is @user.
+ * Nothing is shown as long as the total is not known (0).
  * Return: true when the work is to end.
  */
 bool ctl_progress_step(void *user, uint64_t done_bytes, uint64_t total_bytes);

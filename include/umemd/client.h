@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <umemd/op.h>
 #include <umemd/residency.h>
 #include <umemd/track.h>
 #include <umemd/types.h>
@@ -46,7 +47,8 @@ UMEM_CLIENT_API struct umem_client *umem_client_free(struct umem_client *client)
 
 /**
  * umem_client_set_timeout - how long a call may take; 0 for as long as it does, which
- * is so at first. Behind a call that took too long (-ETIMEDOUT) the connection is over.
+ * is so at first. Behind a call that took too long (-ETIMEDOUT) the connection is over. It
+ * does not hold for umem_client_snapshot(), which asks whether to go on.
  */
 UMEM_CLIENT_API void umem_client_set_timeout(struct umem_client *client, uint64_t timeout_ns);
 
@@ -78,7 +80,7 @@ UMEM_CLIENT_API int umem_client_attach(struct umem_client *client, int pid,
 	struct umem_note *note);
 
 /**
- * umem_client_open - bring in a process only to see where its memory is, and to move it: it
+ * umem_client_open - bring in a process only to see where its memory is, move or save it: it
  * is not stopped, nothing is put into it, and it cannot be tracked.
  * @options, @ret_target: as of umem_client_attach().
  */
@@ -419,6 +421,61 @@ struct umem_client_interval {
 UMEM_CLIENT_API int umem_client_reclaim_each(struct umem_client *client, const char *target,
 	int (*each)(void *user, const struct umem_client_interval *interval), void *user,
 	struct umem_note *note);
+
+/**
+ * struct umem_client_snapshot_options - what snapshot to take, and where to.
+ * @size: sizeof(struct umem_client_snapshot_options), for later growth.
+ * @output_fd: an empty regular file, open for reading and writing, best one without a name
+ *	(O_TMPFILE), maybe past the page cache (O_DIRECT). It gets its name by the caller,
+ *	behind success: then all of it is on the disk, and before there is nothing that
+ *	could be left.
+ * @name: what messages are to call it; NULL for nothing.
+ * @method: how.
+ * @parents, @n_parents: descriptors of an image and all its ancestors, nearest first, open
+ *	for reading: only what differs is stored; at most 13.
+ * @parent_name: where the first of them is, relative to the folder of the file.
+ * @codec: of the image.
+ * @regions, @n_regions: only these addresses; 0 of them means all.
+ * @tree: with all its descendants, and all who map its shared memory.
+ * @progress: called with what the daemon tells, and at least ten times a second; true ends
+ *	it: the connection is closed, which cancels the snapshot. May be NULL.
+ * @user: for @progress.
+ */
+struct umem_client_snapshot_options {
+	size_t size;
+	int output_fd;
+	const char *name;
+	enum umem_snapshot_method method;
+	const int *parents;
+	size_t n_parents;
+	const char *parent_name;
+	enum umem_image_codec codec;
+	const struct umem_range *regions;
+	size_t n_regions;
+	bool tree;
+	bool (*progress)(void *user, const struct umem_snapshot_progress *progress);
+	void *user;
+};
+
+/**
+ * umem_client_snapshot - have the memory of a target saved, as it is at one moment.
+ * @ret_snapshot: valid until the next call on @client.
+ *
+ * Return: 0; -ECANCELED: by @progress, or by umem_client_cancel_snapshot(); -EBUSY: one is
+ * being taken, or the target is tracked and @method needs what that has; as of
+ * umem_snapshotter_new() and umem_snapshotter_take_into(). But for success, what is in the
+ * file is of no use.
+ */
+UMEM_CLIENT_API int umem_client_snapshot(struct umem_client *client, const char *target,
+	const struct umem_client_snapshot_options *options,
+	const struct umem_snapshot **ret_snapshot, struct umem_note *note);
+
+/**
+ * umem_client_cancel_snapshot - end the snapshot of a target that another connection waits
+ * for; nothing of it is left when this returns 0. There need not be one.
+ */
+UMEM_CLIENT_API int umem_client_cancel_snapshot(struct umem_client *client,
+	const char *target, struct umem_note *note);
 
 /** umem_client_fd - a descriptor to poll; owned by the client. */
 UMEM_CLIENT_API int umem_client_fd(const struct umem_client *client);

@@ -76,6 +76,8 @@ struct umem_client *umem_client_free(struct umem_client *client)
 	umem_outbox_deinit(&client->outbox);
 	umem_reasons_deinit(&client->assumes);
 	umem_client_forget_moved(client);
+	umem_reasons_deinit(&client->incomplete);
+	umem_json_free(client->words);
 	free(client->path);
 	free(client);
 	return NULL;
@@ -218,6 +220,8 @@ int umem_client_result(const struct umem_reply *reply, struct umem_note *note)
 		{ "NotSet", -ENOENT, "no policy of reclaim is set: target ", "target" },
 		{ "NotStarted", -ENOENT, "it is not tracked: target ", "target" },
 		{ "AlreadyStarted", -EALREADY, "it is tracked already: target ", "target" },
+		{ "Busy", -EBUSY, "a snapshot is being taken of target ", "target" },
+		{ "Cancelled", -ECANCELED, "", "text" },
 		{ "TooManyRanges", -E2BIG, "more ranges than a reply takes", "" },
 		{ "InvalidParameter", -EINVAL, "umemd does not take parameter ", "parameter" },
 		{ "InterfaceNotFound", -EOPNOTSUPP, "umemd has no interface ", "interface" },
@@ -297,7 +301,7 @@ static int receive_with(struct umem_client *client,
 }
 
 int umem_client_call_more(struct umem_client *client, const char *method,
-	struct umem_json *parameters,
+	struct umem_json *parameters, const int *fds, size_t n_fds,
 	int (*each)(void *user, const struct umem_json *parameters), void *user,
 	struct umem_client_answer *ret_answer, struct umem_note *note)
 {
@@ -308,7 +312,7 @@ int umem_client_call_more(struct umem_client *client, const char *method,
 		umem_json_free(parameters);
 		return r;
 	}
-	r = add_call(client, method, parameters, true, NULL, 0);
+	r = add_call(client, method, parameters, true, fds, n_fds);
 	if (r < 0)
 		return umem_note_set(note, r, 0, "%s: %s", method, strerror(-r));
 	r = send_all(client, umem_now_ns() + client->timeout_ns);

@@ -18,6 +18,7 @@
  * @on_round, @user: of umem_client_monitor(), while it monitors.
  * @path: of the daemon's socket.
  * @moved, @texts, @n_texts: of the last umem_client_pageout() or umem_client_pagein().
+ * @snapshot, @incomplete, @words: of the last umem_client_snapshot().
  */
 struct umem_client {
 	int sock;
@@ -34,6 +35,9 @@ struct umem_client {
 	struct umem_client_moved moved;
 	char **texts;
 	size_t n_texts;
+	struct umem_snapshot snapshot;
+	struct umem_reasons incomplete;
+	struct umem_json *words;
 };
 
 /**
@@ -64,7 +68,7 @@ int umem_client_call(struct umem_client *client, const char *method,
  *	the connection, and is returned.
  */
 int umem_client_call_more(struct umem_client *client, const char *method,
-	struct umem_json *parameters,
+	struct umem_json *parameters, const int *fds, size_t n_fds,
 	int (*each)(void *user, const struct umem_json *parameters), void *user,
 	struct umem_client_answer *ret_answer, struct umem_note *note);
 

@@ -169,7 +169,7 @@ static int move(struct umem_client *client, const char *target,
 
 	umem_client_forget_moved(client);
 	r = umem_client_call_more(client, out ? RESIDENCY "PageOut" : RESIDENCY "PageIn",
-		parameters_of(target, options, out), on_reply, &m, &answer, note);
+		parameters_of(target, options, out), NULL, 0, on_reply, &m, &answer, note);
 	if (r == -ECANCELED && m.cancelled) {
 		/* It had not begun. */
 		client->moved.interrupted = true;

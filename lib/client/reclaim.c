@@ -129,7 +129,7 @@ int umem_client_reclaim_each(struct umem_client *client, const char *target,
 	struct hearing hearing = { each, user };
 	struct umem_client_answer answer;
 	int r = umem_client_call_more(client, RECLAIM "Status", umem_client_for_target(target),
-		on_reply, &hearing, &answer, note);
+		NULL, 0, on_reply, &hearing, &answer, note);
 
 	if (r == 0)
 		umem_client_answer_deinit(&answer);

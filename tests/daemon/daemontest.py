@@ -332,6 +332,8 @@ for line in sys.stdin:
     elif words[0] == "punch":
         for page in words[1:]:
             libc.fallocate(fd, 3, ctypes.c_long(int(page) * 4096), ctypes.c_long(4096))
+    elif words[0] == "hide":
+        libc.prctl(4, 0, 0, 0, 0)
     elif words[0] == "exec":
         os.execv("/bin/sleep", ["sleep", "600"])
     print("ok", flush=True)

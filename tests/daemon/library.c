@@ -8,6 +8,7 @@
 #include <umemd/client.h>
 #include <umemd/umemd.h>
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -308,6 +309,78 @@ static void monitor(const char *path, struct umem_client *client, struct child *
 	T_CHECK(told.n >= 3 && told.end != 0 && told.end != 1000, "%d %d", told.n, told.end);
 }
 
+/* How often progress was told; with @stop it ends the snapshot. */
+struct seen {
+	int n;
+	bool stop;
+};
+
+static bool see(void *user, const struct umem_snapshot_progress *progress)
+{
+	struct seen *seen = user;
+
+	T_CHECK(progress->stage && progress->done_bytes <= progress->total_bytes);
+	seen->n++;
+	return seen->stop;
+}
+
+static int new_file(void)
+{
+	return (int)T_SYS(open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+}
+
+/* Whole, as an increment, and broken off; the target is as it was. */
+static void snapshots(const char *path, struct child *c)
+{
+	struct seen seen = { 0 };
+	struct umem_client_snapshot_options options = {
+		.size = sizeof(options), .name = "mine", .progress = see, .user = &seen,
+	};
+	const struct umem_snapshot *taken;
+	char target[UMEM_CLIENT_TARGET];
+	struct umem_note note = { 0 };
+	struct umem_client *client;
+	struct umem_image *image;
+	unsigned char page[PAGE];
+	int first = new_file(), second = new_file();
+
+	T_OK(umem_client_connect(path, &client, NULL));
+	T_OK(umem_client_attach(client, c->pid, NULL, target, NULL));
+	write_page(c, 3);
+	options.output_fd = first;
+	T_CHECK(umem_client_snapshot(client, target, &options, &taken, &note) == 0, "%s",
+		note.text);
+	T_CHECK(taken->complete && taken->pages >= N && taken->n_processes == 1 &&
+		strcmp(taken->method, "precopy") == 0 && !taken->incremental);
+	T_OK(umem_image_open_fd(first, NULL, NULL, &image, NULL));
+	T_OK(umem_image_get(image, 0, (uint64_t)c->at + 3 * PAGE, page, 1, NULL));
+	T_CHECK(page[0] > 1 && page[1] == 1);
+	umem_image_free(image);
+	/* The file is not empty any more. */
+	T_CHECK(umem_client_snapshot(client, target, &options, &taken, &note) == -EINVAL);
+	options.output_fd = second;
+	options.parents = &first;
+	options.n_parents = 1;
+	options.parent_name = "first";
+	options.method = UMEM_SNAPSHOT_FREEZE;
+	T_CHECK(umem_client_snapshot(client, target, &options, &taken, &note) == 0, "%s",
+		note.text);
+	T_CHECK(strcmp(taken->incremental, "compared") == 0 && taken->parent_pages > 0);
+	options.n_parents = 14;
+	T_CHECK(umem_client_snapshot(client, target, &options, &taken, &note) == -E2BIG);
+	T_OK(umem_client_cancel_snapshot(client, target, NULL));
+	/* Broken off: that connection is over, and the target with it. */
+	seen = (struct seen){ .stop = true };
+	options.n_parents = 0;
+	T_SYS(ftruncate(second, 0));
+	T_CHECK(umem_client_snapshot(client, target, &options, &taken, &note) == -ECANCELED);
+	T_CHECK(seen.n == 1 && umem_client_detach(client, target, NULL) == -EPIPE);
+	umem_client_free(client);
+	write_page(c, 4);
+	close(first);
+	close(second);
+}
+
 int main(int argc, char **argv)
 {
 	struct umem_client *client;
@@ -323,6 +396,7 @@ int main(int argc, char **argv)
 	refusals(client);
 	cost(client, &child);
 	monitor(argv[1], client, &child);
+	snapshots(argv[1], &child);
 	umem_client_free(client);
 	t_end(child.pid);
 	return 0;
