@@ -13,10 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
+#include "daemon/door.h"
 #include "daemon/log.h"
 #include "daemon/manager.h"
 #include "daemon/peer.h"
@@ -29,12 +27,9 @@
 
 struct listener {
 	struct manager *manager;
-	int sock;
+	struct door door;
 	int spare_fd;
 	struct loop_watch *watch;
-	struct sockaddr_un addr;
-	dev_t dev;
-	ino_t inode;
 };
 
 static void refuse_one(struct listener *l)
@@ -42,7 +37,7 @@ static void refuse_one(struct listener *l)
 	int sock;
 
 	l->spare_fd = umem_fd_close(l->spare_fd);
-	sock = accept4(l->sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	sock = accept4(l->door.sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	umem_fd_close(sock);
 	l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	log_error("out of descriptors: a connection was refused; raise LimitNOFILE");
@@ -53,7 +48,7 @@ static void on_connect(void *user, unsigned what)
 	struct listener *l = user;
 
 	for (int i = 0; i < AT_ONCE; i++) {
-		int sock = accept4(l->sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int sock = accept4(l->door.sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (sock < 0 && (errno == EMFILE || errno == ENFILE))
 			refuse_one(l);
@@ -61,38 +56,6 @@ static void on_connect(void *user, unsigned what)
 			return;
 		peer_new(l->manager, sock);
 	}
-}
-
-/* A socket file that nobody listens at is left from before. */
-static int take_stale_away(const struct sockaddr_un *addr)
-{
-	UMEM_FD int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct stat st;
-
-	if (sock < 0)
-		return -errno;
-	if (connect(sock, (const struct sockaddr *)addr, sizeof(*addr)) == 0)
-		return -EADDRINUSE;
-	if (errno != ECONNREFUSED || lstat(addr->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
-		return 0; /* bind(2) tells what is wrong */
-	return unlink(addr->sun_path) < 0 ? -errno : 0;
-}
-
-static int bind_at(struct listener *l)
-{
-	mode_t before = umask(0);
-	int r = bind(l->sock, (const struct sockaddr *)&l->addr, sizeof(l->addr)) < 0 ?
-		-errno : 0;
-	struct stat st;
-
-	umask(before);
-	if (r < 0)
-		return r;
-	if (stat(l->addr.sun_path, &st) < 0 || listen(l->sock, BACKLOG) < 0)
-		return -errno;
-	l->dev = st.st_dev;
-	l->inode = st.st_ino;
-	return 0;
 }
 
 int listener_new(struct manager *manager, const char *path, struct listener **ret_listener,
@@ -103,18 +66,11 @@ int listener_new(struct manager *manager, const char *path, struct listener **re
 
 	if (!l)
 		return -ENOMEM;
-	*l = (struct listener){ .manager = manager, .addr = { .sun_family = AF_UNIX } };
+	*l = (struct listener){ .manager = manager, .door = { .sock = -1 } };
 	l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	l->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	r = l->sock < 0 ? -errno : strlen(path) >= sizeof(l->addr.sun_path) ? -ENAMETOOLONG : 0;
-	if (r == 0) {
-		memcpy(l->addr.sun_path, path, strlen(path) + 1);
-		r = take_stale_away(&l->addr);
-	}
+	r = door_open(path, 0777, DOOR_NO_GROUP, BACKLOG, &l->door);
 	if (r == 0)
-		r = bind_at(l);
-	if (r == 0)
-		r = loop_watch_new(manager->loop, l->sock, on_connect, l, &l->watch);
+		r = loop_watch_new(manager->loop, l->door.sock, on_connect, l, &l->watch);
 	if (r < 0) {
 		listener_free(l);
 		return umem_note_set(note, r, 0, "listening at %s: %s", path, strerror(-r));
@@ -134,10 +90,10 @@ int listener_adopt(struct manager *manager, int sock, struct listener **ret_list
 		umem_fd_close(sock);
 		return -ENOMEM;
 	}
-	*l = (struct listener){ .manager = manager, .sock = sock };
+	*l = (struct listener){ .manager = manager, .door = { .sock = sock } };
 	l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	r = fcntl(sock, F_SETFL, O_NONBLOCK) < 0 ? -errno :
-		loop_watch_new(manager->loop, l->sock, on_connect, l, &l->watch);
+		loop_watch_new(manager->loop, sock, on_connect, l, &l->watch);
 	if (r < 0) {
 		listener_free(l);
 		return umem_note_set(note, r, 0, "the socket that was given: %s", strerror(-r));
@@ -149,16 +105,10 @@ int listener_adopt(struct manager *manager, int sock, struct listener **ret_list
 
 struct listener *listener_free(struct listener *l)
 {
-	struct stat st;
-
 	if (!l)
 		return NULL;
 	loop_watch_free(l->watch);
-	/* Unless another one has taken the place. */
-	if (l->inode && stat(l->addr.sun_path, &st) == 0 && st.st_ino == l->inode &&
-		st.st_dev == l->dev)
-		unlink(l->addr.sun_path);
-	umem_fd_close(l->sock);
+	door_close(&l->door);
 	umem_fd_close(l->spare_fd);
 	free(l);
 	return NULL;
