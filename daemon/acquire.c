@@ -33,6 +33,7 @@
 
 _Static_assert(ACQUIRED_FDS == UMEM_N_PASSED, "all descriptors of a target");
 _Static_assert(ACQUIRED_PIDFD == UMEM_PASSED_PIDFD && ACQUIRED_MAPS == UMEM_PASSED_MAPS, "places");
+_Static_assert(ACQUIRED_DIR == UMEM_PASSED_DIR, "the directory of a target");
 
 void acquired_init(struct acquired *acquired)
 {

@@ -20,6 +20,9 @@
 #define ACQUIRED_PIDFD 0
 #define ACQUIRED_MAPS  2
 
+/** ACQUIRED_DIR - the one that is /proc/PID. */
+#define ACQUIRED_DIR 1
+
 /**
  * struct acquired - a target: what goes to its worker.
  * @pid: its process.

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/http.h"
+#include "daemon/metrics.h"
 #include "lib/base/attr.h"
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
@@ -52,6 +54,39 @@ static int parse_count(const char *word, void *to)
 static void print_count(const void *from, FILE *out)
 {
 	fprintf(out, "%llu", (unsigned long long)*(const uint64_t *)from);
+}
+
+static int parse_address(const char *word, void *to)
+{
+	struct http_address address;
+
+	if (strlen(word) >= CONFIG_PATH || (word[0] && http_parse_address(word, &address) < 0))
+		return -EINVAL;
+	snprintf(to, CONFIG_PATH, "%s", word);
+	return 0;
+}
+
+static void print_address(const void *from, FILE *out)
+{
+	print_path(from, out);
+}
+
+static int parse_shown(const char *word, void *to)
+{
+	uint64_t value = METRICS_AUTO;
+
+	if (strcmp(word, "auto") != 0 && (umem_parse_u64(word, &value) < 0 || value > 10000))
+		return -EINVAL;
+	*(uint64_t *)to = value;
+	return 0;
+}
+
+static void print_shown(const void *from, FILE *out)
+{
+	if (*(const uint64_t *)from == METRICS_AUTO)
+		fputs("auto", out);
+	else
+		print_count(from, out);
 }
 
 static int parse_time(const char *word, void *to)
@@ -166,6 +201,9 @@ static const struct key {
 	ID("Worker", "User", worker_uid, user, "a user"),
 	ID("Worker", "Group", worker_gid, group, "a group"),
 	KEY("Worker", "Timeout", worker_timeout_ns, time, "a time, like 60s"),
+	KEY("Metrics", "Listen", metrics, address,
+		"a path from the root on, 127.0.0.1:PORT or [::1]:PORT"),
+	KEY("Metrics", "ShowTargets", metrics_targets, shown, "auto, or a number up to 10000"),
 	KEY("Quota", "Connections", connections, count, "a number above 0"),
 	KEY("Quota", "Targets", targets, count, "a number above 0"),
 	KEY("Quota", "UserConnections", user_connections, count, "a number above 0"),
@@ -189,6 +227,7 @@ void config_defaults(struct config *ret_config)
 		.keep_over_restart = 1,
 		.keep_orphans_ns = 30000000000ull,
 		.log_level = 5,
+		.metrics_targets = METRICS_AUTO,
 		.connections = 1024,
 		.targets = 4096,
 		.user_connections = 256,

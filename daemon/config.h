@@ -27,6 +27,8 @@
  * @keep_orphans_ns: how long such a target waits for its owner.
  * @kept_ended_ns: how long a kept target that ended is still told about.
  * @log_level: of log.h.
+ * @metrics: where they are told, as http.h has it; "" for nowhere.
+ * @metrics_targets: targets with metrics of their own; METRICS_AUTO: it depends.
  * @connections, @targets: at most, altogether.
  * @user_connections, @user_targets, @user_requests: at most, of one user; requests are
  *	those that are being attached at a time.
@@ -34,6 +36,7 @@
 struct config {
 	char socket[CONFIG_PATH];
 	char worker[CONFIG_PATH];
+	char metrics[CONFIG_PATH];
 	uint64_t admin_gid;
 	uint64_t worker_uid;
 	uint64_t worker_gid;
@@ -43,6 +46,7 @@ struct config {
 	uint64_t keep_over_restart;
 	uint64_t keep_orphans_ns;
 	uint64_t log_level;
+	uint64_t metrics_targets;
 	uint64_t connections;
 	uint64_t targets;
 	uint64_t user_connections;

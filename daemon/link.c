@@ -121,14 +121,14 @@ static void on_timer(void *user)
 	if (link->how)
 		link->died(link->user, link->how);
 	else
-		fail(link, "it did not answer in time");
+		fail(link, LINK_TIMEOUT);
 }
 
 static void on_end(void *user, unsigned what)
 {
 	struct link *link = user;
 
-	fail(link, "it ended");
+	fail(link, LINK_ENDED);
 	loop_watch_for(link->end, 0);
 	link->over = true;
 	link->died(link->user, link->how);
@@ -197,7 +197,7 @@ static bool take(struct link *link, int r)
 	if (r == -EAGAIN || r == UMEM_AGAIN)
 		return false;
 	if (r < 0) {
-		fail(link, r == -EPIPE || r == -ECONNRESET ? "it ended" :
+		fail(link, r == -EPIPE || r == -ECONNRESET ? LINK_ENDED :
 			"what it sent is no message");
 		return false;
 	}
@@ -222,7 +222,7 @@ static void on_calls(void *user, unsigned what)
 	int r = umem_outbox_send(&link->outbox, link->worker.calls_fd);
 
 	if (r < 0 && r != -EAGAIN) {
-		fail(link, "it ended");
+		fail(link, LINK_ENDED);
 		return;
 	}
 	loop_watch_for(link->calls, LOOP_READ | (r == -EAGAIN ? LOOP_WRITE : 0));

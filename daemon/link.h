@@ -21,6 +21,10 @@
 
 struct link;
 
+/** LINK_ENDED, LINK_TIMEOUT - of the texts that tell how a worker died; others: it misbehaved. */
+#define LINK_ENDED   "it ended"
+#define LINK_TIMEOUT "it did not answer in time"
+
 /**
  * struct link_env - what all links share; lives longer than they.
  * @timeout_ns: a call that takes longer means that the worker hangs.

@@ -68,6 +68,11 @@ struct loop *loop_free(struct loop *loop)
 	return NULL;
 }
 
+struct event_base *loop_base(const struct loop *loop)
+{
+	return loop->base;
+}
+
 int loop_run(struct loop *loop)
 {
 	return event_base_dispatch(loop->base) < 0 ? -EIO : 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The event loop: descriptors, timers, signals. The only user of libevent.
+ * The event loop: descriptors, timers, signals. The only user of libevent's core.
  *
  * Everything runs in the thread that calls loop_run(). A watch or timer may be
  * freed from within its own callback.
@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct event_base;
 struct loop;
 struct loop_watch;
 struct loop_timer;
@@ -24,6 +25,9 @@ int loop_new(struct loop **ret_loop);
 
 /** loop_free - when everything in it was freed. Return: NULL. */
 struct loop *loop_free(struct loop *loop);
+
+/** loop_base - libevent's part of it, for http.c. */
+struct event_base *loop_base(const struct loop *loop);
 
 /** loop_run - until loop_stop(). Return: 0 or -EIO. */
 int loop_run(struct loop *loop);

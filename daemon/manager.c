@@ -22,6 +22,7 @@
 #include "daemon/keep.h"
 #include "daemon/listener.h"
 #include "daemon/log.h"
+#include "daemon/metrics.h"
 #include "daemon/methods.h"
 #include "daemon/notify.h"
 #include "daemon/peer.h"
@@ -64,6 +65,7 @@ static void reload(struct manager *m)
 		memcpy(config.worker, m->config.worker, sizeof(config.worker));
 		config.worker_uid = m->config.worker_uid;
 		config.worker_gid = m->config.worker_gid;
+		memcpy(config.metrics, m->config.metrics, sizeof(config.metrics));
 		m->config = config;
 		m->links.timeout_ns = config.worker_timeout_ns;
 		log_set_level((enum log_level)config.log_level);
@@ -171,6 +173,7 @@ static int open_doors(struct manager *m, struct umem_note *note)
 			listener_new(m, m->config.socket, &m->listener, note);
 	if (r < 0)
 		return r;
+	m->metrics = metrics_new(m);
 	keep_restore(given.kept, m);
 	if (notify_alive_ns())
 		on_alive(m);
@@ -249,6 +252,7 @@ int manager_run(struct manager *m)
 void manager_stop(struct manager *m)
 {
 	m->listener = listener_free(m->listener);
+	m->metrics = metrics_free(m->metrics);
 	while (!LIST_EMPTY(&m->peers))
 		peer_drop(LIST_FIRST(&m->peers), NULL);
 	snapshots_end(m);

@@ -13,8 +13,10 @@
 #include "daemon/link.h"
 #include "daemon/loop.h"
 #include "daemon/pool.h"
+#include "daemon/stats.h"
 #include "lib/proto/interfaces.h"
 
+struct metrics;
 struct peer;
 struct request;
 struct session;
@@ -46,6 +48,7 @@ struct user {
  * @next_id: number of the next target.
  * @config_path: where @config came from, to be read anew; "" for nowhere.
  * @alive: when the service manager is to hear of us.
+ * @stats: what is counted of all that. @metrics: who tells it; NULL where nobody is to hear.
  * @ending: no new ones; the loop stops when the last session is gone.
  * @deadline: when it stops anyway.
  */
@@ -65,6 +68,8 @@ struct manager {
 	uint64_t n_peers;
 	uint64_t n_sessions;
 	uint64_t next_id;
+	struct stats stats;
+	struct metrics *metrics;
 	bool ending;
 	struct loop_timer *deadline;
 	struct loop_timer *alive;

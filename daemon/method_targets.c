@@ -80,6 +80,7 @@ static bool over_quota(struct call *call)
 			(unsigned)user->uid, (unsigned long long)quotas[i].limit,
 			quotas[i].quota);
 		log_notice("process %d: %s", (int)call->peer->who.pid, text);
+		stats_quota(&call->manager->stats, quotas[i].quota);
 		parameters = umem_json_object();
 		umem_json_set_text(parameters, "quota", quotas[i].quota);
 		umem_json_set_text(parameters, "text", text);

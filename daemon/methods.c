@@ -45,6 +45,13 @@ const struct method *methods_table(size_t *ret_n)
 	return table;
 }
 
+_Static_assert(UMEM_ARRAY_LEN(table) <= STATS_METHODS, "each method is counted");
+
+uint64_t methods_row(const struct method *method)
+{
+	return method ? (uint64_t)(method - table) : STATS_METHODS;
+}
+
 static const struct method *find(const char *interface, const char *name)
 {
 	for (size_t i = 0; i < UMEM_ARRAY_LEN(table); i++)
@@ -88,12 +95,13 @@ void methods_dispatch(struct call *call)
 	const struct umem_idl_entry *entry;
 	char where[UMEM_IDL_WHERE];
 
+	call->method = find(message->interface, message->method);
+	stats_called(&call->manager->stats, methods_row(call->method));
 	if (!idl || !is_served(message->interface)) {
 		call_service_error(call, "InterfaceNotFound", "interface", message->interface);
 		return;
 	}
 	entry = umem_idl_find(idl, UMEM_IDL_METHOD, message->method);
-	call->method = find(message->interface, message->method);
 	if (!entry || !call->method) {
 		call_service_error(call, entry ? "MethodNotImplemented" : "MethodNotFound",
 			"method", message->method);

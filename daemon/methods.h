@@ -40,6 +40,9 @@ void methods_dispatch(struct call *call);
 /** methods_table - the rows, for the test that compares them with the descriptions. */
 const struct method *methods_table(size_t *ret_n);
 
+/** methods_row - where a method is in it; STATS_METHODS for NULL. */
+uint64_t methods_row(const struct method *method);
+
 /*
  * Handlers, by interface.
  */

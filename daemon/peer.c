@@ -147,10 +147,16 @@ void call_continue(struct call *call, struct umem_json *parameters, struct umem_
 	send_reply(call, NULL, parameters, true, frame);
 }
 
+static void count_error(struct call *call, const char *name)
+{
+	stats_error(&call->manager->stats, methods_row(call->method), name);
+}
+
 void call_error(struct call *call, const char *name, struct umem_json *parameters)
 {
 	char full[2 * UMEM_METHOD_MAX];
 
+	count_error(call, name);
 	snprintf(full, sizeof(full), "%s.%s", call->message.interface, name);
 	send_reply(call, full, parameters, false, NULL);
 	end(call);
@@ -161,6 +167,7 @@ void call_service_error(struct call *call, const char *name, const char *key, co
 	struct umem_json *parameters = umem_json_object();
 	char full[2 * UMEM_METHOD_MAX];
 
+	count_error(call, name);
 	snprintf(full, sizeof(full), "org.varlink.service.%s", name);
 	umem_json_set_text(parameters, key, value);
 	send_reply(call, full, parameters, false, NULL);
@@ -177,6 +184,7 @@ void call_fail(struct call *call, int result, const struct umem_note *note)
 	if (result > 0) {
 		call_error(call, "Gone", parameters);
 	} else if (result == -EPERM || result == -EACCES) {
+		call->manager->stats.denials++;
 		call_error(call, "NotPermitted", parameters);
 	} else {
 		umem_json_set_int(parameters, "errno", -result);
@@ -281,26 +289,35 @@ static void on_ready(void *user, unsigned what)
 		fine = receive(peer, &why);
 	if (fine)
 		fine = serve_all(peer, &why);
-	if (fine)
+	if (fine) {
 		watch_on(peer);
-	else
-		peer_drop(peer, why);
+		return;
+	}
+	peer->manager->stats.drops[STATS_NO_MESSAGE] += why != NULL;
+	peer_drop(peer, why);
 }
 
 static void on_stalled(void *user)
 {
-	peer_drop(user, "it does not read what it asked for");
+	struct peer *peer = user;
+
+	peer->manager->stats.drops[STATS_SLOW_READER]++;
+	peer_drop(peer, "it does not read what it asked for");
 }
 
 /* How many there may be. Return: NULL, or what there are too many of. */
-static const char *too_many(const struct manager *m, const struct user *user)
+static const char *too_many(struct manager *m, const struct user *user)
 {
 	if (m->ending)
 		return "umemd is ending";
-	if (m->n_peers >= m->config.connections)
+	if (m->n_peers >= m->config.connections) {
+		stats_quota(&m->stats, "Connections");
 		return "too many connections (Quota Connections)";
-	if (user->n_peers >= m->config.user_connections)
+	}
+	if (user->n_peers >= m->config.user_connections) {
+		stats_quota(&m->stats, "UserConnections");
 		return "too many connections of this user (Quota UserConnections)";
+	}
 	return NULL;
 }
 
@@ -342,6 +359,8 @@ void peer_new(struct manager *m, int sock)
 		return;
 	}
 	why = too_many(m, peer->user);
+	m->stats.connections++;
+	m->stats.drops[STATS_TOO_MANY] += why != NULL;
 	m->n_peers++;
 	peer->user->n_peers++;
 	LIST_INSERT_HEAD(&m->peers, peer, entry);

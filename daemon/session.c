@@ -44,6 +44,7 @@ void session_enter(struct session *s, enum session_event event)
 	if (next != s->state)
 		log_debug("target %s (process %d): %s, was %s", s->id, (int)s->acquired.pid,
 			session_state_name(next), session_state_name(s->state));
+	stats_moved(&s->manager->stats, s->state, next);
 	s->state = next;
 }
 
@@ -129,6 +130,7 @@ static void forget(struct session *s)
 	session_tell_opened(s, s->why.err ? s->why.err : -ECANCELED, s->why.err ? &s->why : &note);
 	tell_let_go(s);
 	LIST_REMOVE(s, entry);
+	stats_left(&s->manager->stats, &s->stats);
 	keep_drop(s);
 	loop_timer_free(s->retry);
 	loop_timer_free(s->lonely);

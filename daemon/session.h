@@ -15,6 +15,8 @@
 #include "daemon/link.h"
 #include "daemon/manager.h"
 #include "daemon/session_state.h"
+#include "daemon/stats.h"
+#include "daemon/usage.h"
 
 struct peer;
 struct reclaim;
@@ -100,6 +102,7 @@ enum session_how {
  * @started_ns: when it came in.
  * @why: of FAILED and ENDED.
  * @n_closing: what was held is being closed, so often.
+ * @stats: what is counted of it. @usage: of its process's memory, as last seen.
  * @on_open, @on_open_user: whom to tell of the first worker; NULL once told.
  */
 struct session {
@@ -131,6 +134,8 @@ struct session {
 	uint64_t started_ns;
 	struct umem_note why;
 	unsigned n_closing;
+	struct stats_target stats;
+	struct usage usage;
 	session_done *on_open;
 	void *on_open_user;
 	LIST_ENTRY(session) entry;
@@ -239,7 +244,13 @@ void sessions_detach_all(struct manager *manager);
 /** sessions_unkept - how many there are that would not outlive umemd. */
 uint64_t sessions_unkept(const struct manager *manager);
 
+/** session_how_name - by a word of io.umemd.Targets. */
+const char *session_how_name(enum session_how how);
+
+/** session_look - bring @usage up to date, as far as it is old. */
+void session_look(struct session *session);
+
 /** session_describe - as Target of io.umemd.Targets. */
-struct umem_json *session_describe(const struct session *session);
+struct umem_json *session_describe(struct session *session);
 
 #endif

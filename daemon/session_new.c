@@ -12,6 +12,7 @@
 
 #include "daemon/keep.h"
 #include "daemon/log.h"
+#include "daemon/metrics.h"
 #include "daemon/peer.h"
 #include "daemon/reclaim.h"
 #include "lib/base/clock.h"
@@ -71,6 +72,11 @@ int session_new(struct manager *manager, const struct session_options *options,
 	struct acquired *acquired, session_done *on_open, void *user,
 	struct session **ret_session)
 {
+	static const enum stats_how hows[] = {
+		[SESSION_ATTACHED] = STATS_ATTACHED,
+		[SESSION_HANDED_OFF] = STATS_HANDED_OFF,
+		[SESSION_OPENED_ONLY] = STATS_OPENED,
+	};
 	struct session *s = calloc(1, sizeof(*s));
 	int r;
 
@@ -101,6 +107,9 @@ int session_new(struct manager *manager, const struct session_options *options,
 		abandon(s);
 		return r;
 	}
+	stats_came(&manager->stats, &s->stats, hows[s->how], metrics_limit(&manager->config));
+	if (s->how == SESSION_ATTACHED)
+		stats_time(&manager->stats.stops, s->acquired.stop_ns);
 	keep_session(s);
 	session_start_worker(s);
 	*ret_session = s;
@@ -191,6 +200,7 @@ int session_restore(struct manager *manager, struct session_kept *kept)
 		abandon(s);
 		return r;
 	}
+	stats_came(&manager->stats, &s->stats, STATS_RESTORED, metrics_limit(&manager->config));
 	if (s->orphan)
 		loop_timer_set(s->lonely, manager->config.keep_orphans_ns);
 	restore_policy(s, kept->policy);

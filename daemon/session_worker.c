@@ -45,6 +45,7 @@ static void on_died(void *user, const char *how)
 
 	s->link = link_free(s->link);
 	s->opened = false;
+	stats_died(&s->manager->stats, &s->stats, how);
 	if (!session_wants_worker(s))
 		return;
 	/* One that is there still could take marks from under the next. */
@@ -118,6 +119,7 @@ static void on_recovered(void *user, const struct link_answer *answer)
 		session_finish(s, r > 0 ? SESSION_GONE : SESSION_GIVE_UP, r, &note);
 		return;
 	}
+	stats_answered(&s->manager->stats, &s->stats, "Watch", answer->parameters);
 	session_enter(s, SESSION_ARMED);
 	ready(s);
 }
@@ -245,6 +247,8 @@ static void on_answered(void *user, const struct link_answer *answer)
 		return;
 	}
 	STAILQ_REMOVE_HEAD(&s->jobs, entry);
+	if (told.result == 0)
+		stats_answered(&s->manager->stats, &s->stats, job->method, answer->parameters);
 	note_job(s, job, told.result);
 	if (job->done)
 		job->done(job->user, &told);
@@ -296,6 +300,7 @@ void session_run_next(struct session *s)
 	}
 	if (!job)
 		return;
+	stats_asked(&s->stats);
 	r = link_call(s->link, job->method, parameters_of(job), NULL, 0, on_answered, s);
 	if (r < 0)
 		give_up(s, strerror(-r));

@@ -69,26 +69,61 @@ uint64_t sessions_unkept(const struct manager *manager)
 	return n;
 }
 
-struct umem_json *session_describe(const struct session *s)
+const char *session_how_name(enum session_how how)
 {
 	static const char *const hows[] = {
 		[SESSION_ATTACHED] = "attached",
 		[SESSION_HANDED_OFF] = "handed_off",
 		[SESSION_OPENED_ONLY] = "opened",
 	};
+
+	return hows[how];
+}
+
+void session_look(struct session *s)
+{
+	usage_read(s->acquired.fds[ACQUIRED_DIR], &s->usage);
+}
+
+/* What is known of its rounds and of its memory. */
+static void describe_work(struct session *s, struct umem_json *json, uint64_t now_ns)
+{
+	const struct stats_target *stats = &s->stats;
+
+	umem_json_set_u64(json, "rounds", stats->sums.rounds);
+	umem_json_set_u64(json, "recovered", stats->sums.recovered);
+	if (s->watch)
+		umem_json_set_u64(json, "tracked_bytes", stats->tracked_bytes);
+	if (stats->last_ns) {
+		umem_json_set_u64(json, "dirty_bytes", stats->last_dirty_bytes);
+		umem_json_set_u64(json, "interval_ns", stats->last_interval_ns);
+		umem_json_set_u64(json, "scan_ns", stats->last_scan_ns);
+		umem_json_set_u64(json, "idle_ns", now_ns - stats->last_ns);
+	}
+	session_look(s);
+	if (s->usage.known) {
+		umem_json_set_u64(json, "resident_bytes", s->usage.resident_bytes);
+		umem_json_set_u64(json, "swapped_bytes", s->usage.swapped_bytes);
+	}
+}
+
+struct umem_json *session_describe(struct session *s)
+{
 	struct umem_json *json = umem_json_object();
+	uint64_t now_ns = umem_now_ns();
 
 	umem_json_set_text(json, "target", s->id);
 	umem_json_set_u64(json, "pid", (uint64_t)s->acquired.pid);
 	umem_json_set_text(json, "name", s->acquired.name);
 	umem_json_set_u64(json, "uid", s->who.uid);
-	umem_json_set_text(json, "how", hows[s->how]);
+	umem_json_set_text(json, "how", session_how_name(s->how));
 	umem_json_set_text(json, "state", session_state_name(s->state));
 	umem_json_set_bool(json, "kept", s->kept);
 	if (s->reclaim)
 		umem_json_set_text(json, "reclaim", reclaim_name(s->reclaim));
 	umem_json_set_u64(json, "restarts", s->restarts);
 	umem_json_set_u64(json, "stop_ns", s->acquired.stop_ns);
-	umem_json_set_u64(json, "age_ns", umem_now_ns() - s->started_ns);
+	umem_json_set_u64(json, "age_ns", now_ns - s->started_ns);
+	describe_work(s, json, now_ns);
 	return json;
 }

@@ -79,9 +79,11 @@ int main(void)
 	config_defaults(&config);
 	T_OK(config_parse(&config, "f",
 		"# comment\n\n[Daemon]\n  Socket = /run/x y/z \r\nSlowReader=1.5s\nLogLevel=debug\n"
-		"AdministratorGroup=root\n[Quota]\n; more\nTargets=12", &note));
+		"AdministratorGroup=root\n[Metrics]\nListen=[::1]:9753\nShowTargets=0\n[Quota]\n"
+		"; more\nTargets=12", &note));
 	T_CHECK(strcmp(config.socket, "/run/x y/z") == 0 && config.slow_reader_ns == 1500000000 &&
-		config.log_level == 7 && config.admin_gid == 0 && config.targets == 12);
+		config.log_level == 7 && config.admin_gid == 0 && config.targets == 12 &&
+		strcmp(config.metrics, "[::1]:9753") == 0 && config.metrics_targets == 0);
 	/* What it prints it reads, and prints the same. */
 	out = open_memstream(&once, &len);
 	config_print(&config, out);
@@ -101,6 +103,8 @@ int main(void)
 	refused("[Daemon]\nLogLevel=loud", "\"loud\" is not error, warning");
 	refused("[Daemon]\nAdministratorGroup=no such", "is not a group");
 	refused("[Worker]\nUser=no such", "is not a user");
+	refused("[Metrics]\nListen=0.0.0.0:9753", "is not a path from the root on, 127.0.0.1");
+	refused("[Metrics]\nShowTargets=-1", "is not auto, or a number");
 	refused("[Quota]\nTargets=0", "\"0\" is not a number above 0");
 	refused("[Quota]\nTargets=-1", "is not a number above 0");
 	refused("[Quota]\nnonsense", "neither [section] nor key=value");

@@ -92,6 +92,29 @@ def restart(programs):
         until(10, w.is_clean, w.left)
 
 
+def metrics(programs):
+    """With the unit's restrictions they are told at a path and, with a drop-in, at loopback."""
+    import grp
+    from openmetrics import Metrics
+    with Target(programs) as t, Client(SOCKET) as c:
+        c.targets("Attach", pid=t.pid)
+        path = "/run/umemd/metrics"
+        check(Metrics(path).get("umemd_targets", state="ready") == 1, "a path")
+        st = os.stat(path)
+        check(st.st_gid == grp.getgrnam("umemd").gr_gid and st.st_mode & 0o777 == 0o660, st)
+        address = "127.0.0.1:9753"
+        with open(programs["conf"], "w") as file:
+            file.write(f"[Metrics]\nListen={address}\n")
+        os.rename("/umemd-check/metrics-loopback.conf",
+                  "/etc/systemd/system/umemd.service.d/metrics-loopback.conf")
+        systemctl("daemon-reload")
+        systemctl("restart", "umemd.service")
+        m = Metrics(address)
+        check(m.get("umemd_targets_hidden") == 1 and
+              m.get("umemd_targets_started_total", how="restored") == 1, m.text)
+        check(not os.path.exists(path), "the path is left")
+
+
 def watchdog(programs):
     """One that is stuck is started again, and its targets go on."""
     with Writer(64) as w:
@@ -132,9 +155,10 @@ def stop(programs):
 
 
 def inside(place):
-    programs = {"victim": place + "/victim"}
+    with open(place + "/conf") as file:
+        programs = {"victim": place + "/victim", "conf": file.read()}
     with open(place + "/result", "w") as out:
-        for case in (activation, restart, watchdog, stop):
+        for case in (activation, restart, metrics, watchdog, stop):
             try:
                 case(programs)
                 print("ok  ", case.__name__, file=out)
@@ -166,8 +190,13 @@ def prepare(root, programs, units):
     put(root, "/etc/systemd/system/umemd.service.d/test.conf", "[Service]\nWatchdogSec=3s\n")
     place = "/umemd-check"
     os.makedirs(root + place)
-    for name in ("daemontest.py", "recovery.py", "systemd.py"):
+    for name in ("daemontest.py", "openmetrics.py", "recovery.py", "systemd.py"):
         shutil.copy(f"{HERE}/{name}", root + place)
+    conf = prefix + "/etc/umemd/umemd.conf.d/metrics.conf"
+    put(root, conf, "[Metrics]\nListen=/run/umemd/metrics\n[Daemon]\n"
+                    "AdministratorGroup=umemd\n")
+    put(root, place + "/conf", conf)
+    shutil.copy(units + "/metrics-loopback.conf", root + place)
     shutil.copy(programs["victim"], root + place + "/victim")
     # Only what is needed boots.
     put(root, "/etc/systemd/system/umemd-check.target",
