@@ -128,5 +128,6 @@ int cmd_reclaim(const struct ctl_options *options, int argc, char **argv);
 int cmd_snapshot(const struct ctl_options *options, int argc, char **argv);
 int cmd_status(const struct ctl_options *options, int argc, char **argv);
 int cmd_swap(const struct ctl_options *options, int argc, char **argv);
+int cmd_top(const struct ctl_options *options, int argc, char **argv);
 
 #endif

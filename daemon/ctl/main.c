@@ -24,6 +24,7 @@ static const struct ctl_verb verbs[] = {
 		cmd_snapshot },
 	{ "image", "VERB FILE", "work on what snapshot saved", false, cmd_image },
 	{ "status", "", "what umemd manages", true, cmd_status },
+	{ "top", "", "the same, live", true, cmd_top },
 };
 
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
@@ -39,7 +40,7 @@ static void print_help(FILE *out)
 	      "  -q          no hints and no progress on stderr\n"
 	      "  --connect SOCKET\n"
 	      "              have the daemon that listens there do it (dirty, swap, pageout,\n"
-	      "              pagein, reclaim, snapshot, status)\n"
+	      "              pagein, reclaim, snapshot, status, top)\n"
 	      "  --embedded  do the work in this process, also where a daemon listens\n"
 	      "  --help      this; 'umemctl VERB --help' tells the verb's options\n"
 	      "  --version   the version\n\n"

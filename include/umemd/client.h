@@ -29,6 +29,9 @@
 /** UMEM_CLIENT_TARGET - room for the name of a target. */
 #define UMEM_CLIENT_TARGET 32
 
+/** UMEM_CLIENT_UNKNOWN - a number that the daemon does not tell. */
+#define UMEM_CLIENT_UNKNOWN UINT64_MAX
+
 struct umem_client;
 struct umem_client_round;
 
@@ -114,6 +117,13 @@ UMEM_CLIENT_API int umem_client_detach(struct umem_client *client, const char *t
  * @stop_ns: how long attaching stopped it. @age_ns: since it came in.
  * @opened: it was brought in by umem_client_open().
  * @reclaim: the policy of reclaim that is set; NULL for none.
+ * @rounds: of dirty tracking. @recovered: of these, behind the death of a worker.
+ *
+ * What follows is UMEM_CLIENT_UNKNOWN where it is not known, or there is none:
+ * @tracked_bytes: while it is tracked.
+ * @dirty_bytes, @interval_ns, @scan_ns: of the last round. @idle_ns: since that one.
+ * @resident_bytes: of the process, with the shared memory that it maps.
+ * @swapped_bytes: of its private memory.
  */
 struct umem_client_target {
 	const char *target;
@@ -128,6 +138,15 @@ struct umem_client_target {
 	uint64_t age_ns;
 	bool opened;
 	const char *reclaim;
+	uint64_t rounds;
+	uint64_t recovered;
+	uint64_t tracked_bytes;
+	uint64_t dirty_bytes;
+	uint64_t interval_ns;
+	uint64_t scan_ns;
+	uint64_t idle_ns;
+	uint64_t resident_bytes;
+	uint64_t swapped_bytes;
 };
 
 /**

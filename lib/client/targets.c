@@ -16,6 +16,14 @@ uint64_t umem_client_get_u64(const struct umem_json *object, const char *key)
 	return value > 0 ? (uint64_t)value : 0;
 }
 
+/* The same, but UMEM_CLIENT_UNKNOWN for what is not there. */
+static uint64_t known(const struct umem_json *object, const char *key)
+{
+	int64_t value = umem_json_get_int(object, key, -1);
+
+	return value < 0 ? UMEM_CLIENT_UNKNOWN : (uint64_t)value;
+}
+
 /* The name in a reply. */
 static int take_name(struct umem_client_answer *answer, char ret_target[UMEM_CLIENT_TARGET],
 	struct umem_note *note)
@@ -147,6 +155,15 @@ int umem_client_each_target(struct umem_client *client,
 			.age_ns = umem_client_get_u64(item, "age_ns"),
 			.opened = strcmp(how, "opened") == 0,
 			.reclaim = umem_json_get_text(item, "reclaim", NULL),
+			.rounds = umem_client_get_u64(item, "rounds"),
+			.recovered = umem_client_get_u64(item, "recovered"),
+			.tracked_bytes = known(item, "tracked_bytes"),
+			.dirty_bytes = known(item, "dirty_bytes"),
+			.interval_ns = known(item, "interval_ns"),
+			.scan_ns = known(item, "scan_ns"),
+			.idle_ns = known(item, "idle_ns"),
+			.resident_bytes = known(item, "resident_bytes"),
+			.swapped_bytes = known(item, "swapped_bytes"),
 		});
 	}
 	umem_client_answer_deinit(&answer);
