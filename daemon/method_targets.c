@@ -114,8 +114,11 @@ static void on_open(void *user, const struct session_result *result)
 
 static void log_denial(const struct request *q)
 {
+	const struct log_about about = { .pid = q->pid, .uid = q->who.uid };
+
 	if (q->result == -EPERM || q->result == -EACCES)
-		log_notice("denied to process %d of user %u: %s", (int)q->who.pid,
+		log_say_event(LOG_LEVEL_NOTICE, LOG_DENIED, &about,
+			"denied to process %d of user %u: %s", (int)q->who.pid,
 			(unsigned)q->who.uid, q->note.text);
 }
 

@@ -8,6 +8,10 @@
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 
+/* Where in the source is of no use to who reads it. */
+#define SD_JOURNAL_SUPPRESS_LOCATION
+#include <systemd/sd-journal.h>
+
 bool notify_is_there(void)
 {
 	return getenv("NOTIFY_SOCKET") != NULL;
@@ -67,6 +71,11 @@ int notify_take(void (*take)(void *user, const char *name, int fd), void *user)
 	}
 	free(names);
 	return n < 0 ? n : 0;
+}
+
+bool notify_journal(const struct iovec *fields, int n)
+{
+	return sd_journal_sendv(fields, n) == 0;
 }
 
 bool notify_is_listener(int fd)

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The service manager that started us, if one did: it is told how we are, gives us the
- * sockets that it listens at, and keeps descriptors over a restart. The only user of
- * libsystemd; without it nobody is there (notify_none.c).
+ * sockets that it listens at, and keeps descriptors over a restart; and its journal. The
+ * only user of libsystemd; without it nobody is there (notify_none.c).
  */
 #ifndef DAEMON_NOTIFY_H
 #define DAEMON_NOTIFY_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 /** notify_is_there - does anybody hear us? */
 bool notify_is_there(void);
@@ -35,6 +36,13 @@ void notify_drop(const char *name);
  * @take: owns @fd. Return: 0 or -errno.
  */
 int notify_take(void (*take)(void *user, const char *name, int fd), void *user);
+
+/**
+ * notify_journal - an entry of the journal.
+ * @fields: KEY=value each.
+ * Return: false when it did not take it.
+ */
+bool notify_journal(const struct iovec *fields, int n);
 
 /** notify_is_listener - is @fd a stream socket that listens? */
 bool notify_is_listener(int fd);

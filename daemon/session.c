@@ -86,6 +86,13 @@ void session_tell_opened(struct session *s, int result, const struct umem_note *
 {
 	session_done *on_open = s->on_open;
 
+	if (on_open && result == 0) {
+		s->came = true;
+		session_log(s, LOG_LEVEL_INFO, LOG_TARGET_CAME,
+			"target %s: process %d (%s) came in for user %u: %s", s->id,
+			(int)s->acquired.pid, s->acquired.name, (unsigned)s->who.uid,
+			session_how_name(s->how));
+	}
 	s->on_open = NULL;
 	session_tell(on_open, s->on_open_user, result, note);
 }
@@ -126,6 +133,9 @@ static void forget(struct session *s)
 {
 	struct umem_note note = { 0 };
 
+	if (s->came)
+		session_log(s, LOG_LEVEL_INFO, LOG_TARGET_WENT, "target %s: process %d was let go",
+			s->id, (int)s->acquired.pid);
 	umem_note_set(&note, -ECANCELED, 0, "target %s was let go", s->id);
 	session_tell_opened(s, s->why.err ? s->why.err : -ECANCELED, s->why.err ? &s->why : &note);
 	tell_let_go(s);

@@ -103,6 +103,7 @@ enum session_how {
  * @why: of FAILED and ENDED.
  * @n_closing: what was held is being closed, so often.
  * @stats: what is counted of it. @usage: of its process's memory, as last seen.
+ * @came: somebody knows that it is there.
  * @on_open, @on_open_user: whom to tell of the first worker; NULL once told.
  */
 struct session {
@@ -136,6 +137,7 @@ struct session {
 	unsigned n_closing;
 	struct stats_target stats;
 	struct usage usage;
+	bool came;
 	session_done *on_open;
 	void *on_open_user;
 	LIST_ENTRY(session) entry;

@@ -5,6 +5,11 @@
 
 #include "daemon/session.h"
 
+/** session_log - an event of it, as log_say_event() has it. */
+#define session_log(s, level, event, ...)                                                  \
+	log_say_event(level, event,                                                        \
+		&(struct log_about){ (s)->id, (s)->acquired.pid, (s)->who.uid }, __VA_ARGS__)
+
 /** session_enter - the state behind @event. */
 void session_enter(struct session *s, enum session_event event);
 

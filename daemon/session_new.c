@@ -191,6 +191,7 @@ int session_restore(struct manager *manager, struct session_kept *kept)
 		.restarts = kept->restarts + 1,
 		.started_ns = kept->started_ns,
 		.orphan = !kept->kept,
+		.came = true,
 	};
 	STAILQ_INIT(&s->jobs);
 	snprintf(s->id, sizeof(s->id), "%s", kept->id);

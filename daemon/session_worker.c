@@ -31,7 +31,8 @@ static void give_up(struct session *s, const char *how)
 	umem_note_set(&note, -EIO, 0,
 		"the workers of target %s (process %d) died too often (%s): it was let go; see "
 		"the log of umemd", s->id, (int)s->acquired.pid, how);
-	log_error("target %s: %d workers died within %d s, the last one: %s; process %d was let "
+	session_log(s, LOG_LEVEL_ERROR, LOG_GIVEN_UP,
+		"target %s: %d workers died within %d s, the last one: %s; process %d was let "
 		"go", s->id, SESSION_DEATHS, (int)(SESSION_DEATHS_NS / 1000000000u), how,
 		(int)s->acquired.pid);
 	session_finish(s, SESSION_GIVE_UP, -EIO, &note);
@@ -55,7 +56,8 @@ static void on_died(void *user, const char *how)
 	}
 	session_enter(s, SESSION_WORKER_DIED);
 	keep_update(s);
-	log_warning("worker %d of target %s (process %d): %s; another one takes over", (int)pid,
+	session_log(s, LOG_LEVEL_WARNING, LOG_WORKER_DIED,
+		"worker %d of target %s (process %d): %s; another one takes over", (int)pid,
 		s->id, (int)s->acquired.pid, how);
 	/* The last close lifts what is left, unless its program has one of its own. */
 	if (s->state == SESSION_DETACHING && s->how != SESSION_HANDED_OFF) {

@@ -5,6 +5,7 @@
 Outside this prepares the container; inside (as "inside DIR") it is a service that runs the
 cases, writes what came of them, and has the machine powered off.
 """
+import json
 import os
 import re
 import shutil
@@ -115,6 +116,25 @@ def metrics(programs):
         check(not os.path.exists(path), "the path is left")
 
 
+def fields(programs):
+    """An event is an entry with fields, of this unit."""
+    with Target(programs) as t, Client(SOCKET) as c:
+        target = c.targets("Attach", pid=t.pid)["target"]
+        with open(f"/proc/{main_pid()}/task/{main_pid()}/children") as file:
+            for worker in file.read().split():
+                os.kill(int(worker), signal.SIGKILL)
+
+        def found():
+            out = subprocess.run(["journalctl", "--no-pager", "-b", "-o", "json", "-u", "umemd",
+                                  "MESSAGE_ID=0fa6c391e9714060a5cff1fb593b78cb",
+                                  f"UMEMD_PID={t.pid}"], capture_output=True, text=True).stdout
+            return [json.loads(x) for x in out.splitlines()]
+        until(10, found, "no entry")
+        entry = found()[0]
+        check(entry["UMEMD_TARGET"] == target and entry["PRIORITY"] == "4" and
+              entry["_PID"] == str(main_pid()), entry)
+
+
 def watchdog(programs):
     """One that is stuck is started again, and its targets go on."""
     with Writer(64) as w:
@@ -158,7 +178,7 @@ def inside(place):
     with open(place + "/conf") as file:
         programs = {"victim": place + "/victim", "conf": file.read()}
     with open(place + "/result", "w") as out:
-        for case in (activation, restart, metrics, watchdog, stop):
+        for case in (activation, restart, fields, metrics, watchdog, stop):
             try:
                 case(programs)
                 print("ok  ", case.__name__, file=out)
