@@ -23,6 +23,7 @@
 #include "daemon/log.h"
 #include "daemon/methods.h"
 #include "daemon/metrics_inner.h"
+#include "daemon/reclaim.h"
 #include "daemon/session.h"
 #include "lib/base/attr.h"
 
@@ -32,6 +33,7 @@
 
 const char *const metrics_whys[STATS_N_WHYS] = { "written", "new", "punched", "sharer",
 	"pinned" };
+const char *const metrics_moves[STATS_N_MOVES] = { "out", "in" };
 static const char *const hows[STATS_N_HOWS] = { "attached", "handed_off", "opened", "restored" };
 static const char *const ends[STATS_N_ENDS] = { "detached", "process_ended", "failed" };
 static const char *const deaths[STATS_N_DEATHS] = { "died", "timeout", "misbehaved" };
@@ -190,6 +192,41 @@ static void call_errors(struct expose *x, struct metrics *m)
 	}
 }
 
+static void moved(struct expose *x, struct metrics *m)
+{
+	each_label(x, "direction", metrics_moves, m->stats->all.moved_bytes, STATS_N_MOVES);
+}
+
+static void reclaimed(struct expose *x, struct metrics *m)
+{
+	expose_u64(x, m->stats->all.reclaimed_bytes);
+}
+
+static void refaulted(struct expose *x, struct metrics *m)
+{
+	expose_u64(x, m->stats->all.refaulted_bytes);
+}
+
+static void decisions(struct expose *x, struct metrics *m)
+{
+	each_label(x, "decision", stats_decision_names, m->stats->decisions, STATS_N_DECISIONS);
+}
+
+static void policies(struct expose *x, struct metrics *m)
+{
+	static const char *const names[] = { "probe", "age", "pressure" };
+	const struct session *s;
+
+	for (size_t i = 0; i < UMEM_ARRAY_LEN(names); i++) {
+		uint64_t n = 0;
+
+		LIST_FOREACH(s, &m->manager->sessions, entry)
+			n += s->reclaim && strcmp(reclaim_name(s->reclaim), names[i]) == 0;
+		expose_label(x, "policy", names[i]);
+		expose_u64(x, n);
+	}
+}
+
 static void denials(struct expose *x, struct metrics *m)
 {
 	expose_u64(x, m->stats->denials);
@@ -223,6 +260,16 @@ static const struct metrics_family families[] = {
 		"Memory that rounds reported, by why." },
 	{ EXPOSE_COUNTER, "umemd_gone_bytes", "bytes", gone,
 		"Memory that was mapped no longer when a round was made." },
+	{ EXPOSE_COUNTER, "umemd_moved_bytes", "bytes", moved,
+		"Memory that was put out or brought in because somebody asked for it." },
+	{ EXPOSE_GAUGE, "umemd_targets_reclaimed", NULL, policies,
+		"Targets that have a policy of reclaim, by policy." },
+	{ EXPOSE_COUNTER, "umemd_reclaimed_bytes", "bytes", reclaimed,
+		"Memory that policies of reclaim put out." },
+	{ EXPOSE_COUNTER, "umemd_refaulted_bytes", "bytes", refaulted,
+		"Memory that came back of what policies had put out." },
+	{ EXPOSE_COUNTER, "umemd_reclaim_decisions", NULL, decisions,
+		"What policies of reclaim decided, one for each interval." },
 	{ EXPOSE_HISTOGRAM, "umemd_scan_seconds", "seconds", scan_times,
 		"How long workers took for a round." },
 	{ EXPOSE_HISTOGRAM, "umemd_round_seconds", "seconds", round_times,

@@ -42,6 +42,9 @@ struct metrics_family {
 /** metrics_whys - why pages are dirty, as a label. */
 extern const char *const metrics_whys[STATS_N_WHYS];
 
+/** metrics_moves - which way memory is moved, as a label. */
+extern const char *const metrics_moves[STATS_N_MOVES];
+
 /** metrics_of_processes - families about umemd itself and its workers. */
 const struct metrics_family *metrics_of_processes(size_t *ret_n);
 

@@ -153,6 +153,42 @@ static void dirty(struct expose *x, struct metrics *m)
 	each_sum(x, m, write_dirty);
 }
 
+static void write_moved(struct expose *x, const char *target, const struct stats_sums *sums)
+{
+	for (size_t i = 0; i < STATS_N_MOVES; i++) {
+		expose_label(x, "target", target);
+		expose_label(x, "direction", metrics_moves[i]);
+		expose_u64(x, sums->moved_bytes[i]);
+	}
+}
+
+static void moved(struct expose *x, struct metrics *m)
+{
+	each_sum(x, m, write_moved);
+}
+
+static void write_reclaimed(struct expose *x, const char *target, const struct stats_sums *sums)
+{
+	expose_label(x, "target", target);
+	expose_u64(x, sums->reclaimed_bytes);
+}
+
+static void reclaimed(struct expose *x, struct metrics *m)
+{
+	each_sum(x, m, write_reclaimed);
+}
+
+static void write_refaulted(struct expose *x, const char *target, const struct stats_sums *sums)
+{
+	expose_label(x, "target", target);
+	expose_u64(x, sums->refaulted_bytes);
+}
+
+static void refaulted(struct expose *x, struct metrics *m)
+{
+	each_sum(x, m, write_refaulted);
+}
+
 static void write_scans(struct expose *x, const char *target, const struct stats_sums *sums)
 {
 	expose_label(x, "target", target);
@@ -196,6 +232,12 @@ static const struct metrics_family families[] = {
 		"Rounds of a target that may miss a change." },
 	{ EXPOSE_COUNTER, "umemd_target_dirty_bytes", "bytes", dirty,
 		"Memory that rounds of a target reported, by why." },
+	{ EXPOSE_COUNTER, "umemd_target_moved_bytes", "bytes", moved,
+		"Memory of a target that was put out or brought in because somebody asked." },
+	{ EXPOSE_COUNTER, "umemd_target_reclaimed_bytes", "bytes", reclaimed,
+		"Memory of a target that a policy of reclaim put out." },
+	{ EXPOSE_COUNTER, "umemd_target_refaulted_bytes", "bytes", refaulted,
+		"Memory of a target that came back of what a policy had put out." },
 	{ EXPOSE_COUNTER, "umemd_target_scan_seconds", "seconds", scans,
 		"How long the worker of a target took for rounds." },
 	{ EXPOSE_COUNTER, "umemd_target_worker_deaths", NULL, deaths,

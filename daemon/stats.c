@@ -27,6 +27,13 @@ const char *const stats_quota_names[STATS_N_QUOTAS] = {
 	[STATS_USER_REQUESTS] = "UserRequests",
 };
 
+const char *const stats_decision_names[STATS_N_DECISIONS] = {
+	[STATS_GROW] = "grow",
+	[STATS_HOLD] = "hold",
+	[STATS_BACK_OFF] = "back_off",
+	[STATS_STOP] = "stop",
+};
+
 void stats_time(struct stats_times *times, uint64_t ns)
 {
 	size_t i = 0;
@@ -91,6 +98,10 @@ static void add(struct stats_sums *sums, const struct stats_sums *more)
 		sums->dirty_bytes[i] += more->dirty_bytes[i];
 	sums->gone_bytes += more->gone_bytes;
 	sums->scan_ns += more->scan_ns;
+	for (size_t i = 0; i < STATS_N_MOVES; i++)
+		sums->moved_bytes[i] += more->moved_bytes[i];
+	sums->reclaimed_bytes += more->reclaimed_bytes;
+	sums->refaulted_bytes += more->refaulted_bytes;
 	sums->deaths += more->deaths;
 }
 
@@ -134,6 +145,30 @@ static void note_round(struct stats *stats, struct stats_target *target,
 	stats_time(&stats->rounds, target->last_ns - target->asked_ns);
 }
 
+static void note_moved(struct stats *stats, struct stats_target *target, enum stats_move move,
+	const struct umem_json *moved)
+{
+	struct stats_sums more = { 0 };
+
+	more.moved_bytes[move] = get(moved, "moved_bytes");
+	add_to_all(stats, target, &more);
+}
+
+/* An interval of a policy. */
+static void note_interval(struct stats *stats, struct stats_target *target,
+	const struct umem_json *sum)
+{
+	const struct stats_sums more = {
+		.reclaimed_bytes = get(sum, "reclaimed_bytes"),
+		.refaulted_bytes = get(sum, "refaulted_bytes"),
+	};
+	const char *decision = umem_json_get_text(sum, "decision", "");
+
+	add_to_all(stats, target, &more);
+	for (size_t i = 0; i < STATS_N_DECISIONS; i++)
+		stats->decisions[i] += strcmp(stats_decision_names[i], decision) == 0;
+}
+
 void stats_answered(struct stats *stats, struct stats_target *target, const char *method,
 	const struct umem_json *parameters)
 {
@@ -143,6 +178,12 @@ void stats_answered(struct stats *stats, struct stats_target *target, const char
 		target->tracked_bytes = 0;
 	else if (strcmp(method, "Collect") == 0)
 		note_round(stats, target, umem_json_get(parameters, "round"));
+	else if (strcmp(method, "PageOut") == 0 || strcmp(method, "PageIn") == 0)
+		note_moved(stats, target, method[4] == 'O' ? STATS_OUT : STATS_IN,
+			umem_json_get(parameters, "moved"));
+	else if (strcmp(method, "ReclaimLook") == 0)
+		note_interval(stats, target,
+			umem_json_get(umem_json_get(parameters, "interval"), "sum"));
 }
 
 void stats_died(struct stats *stats, struct stats_target *target, const char *how)

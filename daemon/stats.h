@@ -43,12 +43,23 @@ enum stats_why {
 	STATS_N_WHYS,
 };
 
+/** enum stats_move - which way memory is moved when somebody asks for it. */
+enum stats_move { STATS_OUT, STATS_IN, STATS_N_MOVES };
+
+/** enum stats_decision - of a policy of reclaim, as io.umemd.Reclaim has them. */
+enum stats_decision { STATS_GROW, STATS_HOLD, STATS_BACK_OFF, STATS_STOP, STATS_N_DECISIONS };
+
+/** stats_decision_names - their words. */
+extern const char *const stats_decision_names[STATS_N_DECISIONS];
+
 /**
  * struct stats_sums - what only grows, of a target or of several.
  * @rounds: that were made. @recovered: of these, behind the death of a worker.
  * @incomplete: of these, that may miss a change, and say so.
  * @dirty_bytes: by why. @gone_bytes: mapped no longer.
  * @scan_ns: that the collects took in their workers.
+ * @moved_bytes: that PageOut and PageIn moved.
+ * @reclaimed_bytes: that policies of reclaim put out. @refaulted_bytes: that came back of it.
  * @deaths: of workers.
  */
 struct stats_sums {
@@ -58,6 +69,9 @@ struct stats_sums {
 	uint64_t dirty_bytes[STATS_N_WHYS];
 	uint64_t gone_bytes;
 	uint64_t scan_ns;
+	uint64_t moved_bytes[STATS_N_MOVES];
+	uint64_t reclaimed_bytes;
+	uint64_t refaulted_bytes;
 	uint64_t deaths;
 };
 
@@ -136,6 +150,7 @@ struct stats {
 	uint64_t started[STATS_N_HOWS];
 	uint64_t ended[STATS_N_ENDS];
 	uint64_t deaths[STATS_N_DEATHS];
+	uint64_t decisions[STATS_N_DECISIONS];
 	uint64_t connections;
 	uint64_t drops[STATS_N_DROPS];
 	uint64_t denials;
