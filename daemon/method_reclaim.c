@@ -65,7 +65,7 @@ void reclaim_set(struct call *call)
 		not_set(call);
 		return;
 	}
-	s->reclaim = reclaim_free(s->reclaim);
+	reclaim_end(s);
 	s->claim_fd = umem_fd_close(s->claim_fd);
 	session_do(s, "Unreclaim", NULL, on_set, call);
 }

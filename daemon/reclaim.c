@@ -78,6 +78,51 @@ static void on_timer(void *user)
 	r->due(r);
 }
 
+static void forget_hearer(struct hearer *l)
+{
+	struct call *call = l->call;
+
+	LIST_REMOVE(l, entry);
+	loop_timer_free(l->soon);
+	call->user = NULL;
+	call->cancelled = NULL;
+	call->drained = NULL;
+	free(l);
+}
+
+static void reclaim_free(struct reclaim *r)
+{
+	session_done *done;
+	struct hearer *l;
+
+	if (!r)
+		return;
+	session_forget_jobs(r->session, r);
+	done = r->done;
+	r->done = NULL;
+	if (done)
+		done(r->user, &(struct session_result){ .result = -ECANCELED });
+	while ((l = LIST_FIRST(&r->hearers))) {
+		struct call *call = l->call;
+
+		forget_hearer(l);
+		call_reply(call, NULL);
+	}
+	loop_timer_free(r->timer);
+	umem_json_free(r->policy);
+	umem_json_free(r->last);
+	free(r);
+}
+
+void reclaim_end(struct session *session)
+{
+	struct reclaim *r = session->reclaim;
+
+	/* Whoever is told sees that there is none any more. */
+	session->reclaim = NULL;
+	reclaim_free(r);
+}
+
 /* Have @due called at @at_ns of the interval. */
 static void schedule(struct reclaim *r, uint64_t at_ns, void (*due)(struct reclaim *r))
 {
@@ -125,7 +170,7 @@ static void on_begun(void *user, const struct session_result *result)
 	if (result->result != 0 && done) {
 		void *told = r->user;
 
-		r->session->reclaim = reclaim_free(r);
+		reclaim_end(r->session);
 		done(told, result);
 		return;
 	}
@@ -234,7 +279,7 @@ static void look(struct reclaim *r)
 int reclaim_new(struct session *session, const struct umem_json *policy, session_done *done,
 	void *user)
 {
-	struct reclaim *r = calloc(1, sizeof(*r));
+	struct reclaim *r = calloc(1, sizeof(*r)), *before;
 
 	if (!r || loop_timer_new(session->manager->loop, on_timer, r, &r->timer) < 0) {
 		free(r);
@@ -247,47 +292,12 @@ int reclaim_new(struct session *session, const struct umem_json *policy, session
 	r->done = done;
 	r->user = user;
 	LIST_INIT(&r->hearers);
-	session->reclaim = reclaim_free(session->reclaim);
+	/* Whoever waits for the one before is told, and sees that there is another one. */
+	before = session->reclaim;
 	session->reclaim = r;
+	reclaim_free(before);
 	begin(r);
 	return 0;
-}
-
-static void forget_hearer(struct hearer *l)
-{
-	struct call *call = l->call;
-
-	LIST_REMOVE(l, entry);
-	loop_timer_free(l->soon);
-	call->user = NULL;
-	call->cancelled = NULL;
-	call->drained = NULL;
-	free(l);
-}
-
-struct reclaim *reclaim_free(struct reclaim *r)
-{
-	session_done *done;
-	struct hearer *l;
-
-	if (!r)
-		return NULL;
-	session_forget_jobs(r->session, r);
-	done = r->done;
-	r->done = NULL;
-	if (done)
-		done(r->user, &(struct session_result){ .result = -ECANCELED });
-	while ((l = LIST_FIRST(&r->hearers))) {
-		struct call *call = l->call;
-
-		forget_hearer(l);
-		call_reply(call, NULL);
-	}
-	loop_timer_free(r->timer);
-	umem_json_free(r->policy);
-	umem_json_free(r->last);
-	free(r);
-	return NULL;
 }
 
 const struct umem_json *reclaim_policy(const struct reclaim *r)

@@ -21,8 +21,11 @@ struct reclaim;
 int reclaim_new(struct session *session, const struct umem_json *policy, session_done *done,
 	void *user);
 
-/** reclaim_free - end without a word to the worker; who listens is told. NULL is fine. */
-struct reclaim *reclaim_free(struct reclaim *reclaim);
+/**
+ * reclaim_end - end what @session has, if anything, without a word to the worker; who waits or
+ * listens is told.
+ */
+void reclaim_end(struct session *session);
 
 /** reclaim_policy - what was set; borrowed. NULL for no policy. */
 const struct umem_json *reclaim_policy(const struct reclaim *reclaim);

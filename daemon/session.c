@@ -174,7 +174,7 @@ void session_release(struct session *s)
 {
 	struct closing *closing = calloc(1, sizeof(*closing));
 
-	s->reclaim = reclaim_free(s->reclaim);
+	reclaim_end(s);
 	s->claim_fd = umem_fd_close(s->claim_fd);
 	s->link = link_free(s->link);
 	s->opened = false;
