@@ -160,6 +160,82 @@ static void print_id(const void *from, FILE *out)
 		print_count(from, out);
 }
 
+static int parse_pattern(const char *word, void *to)
+{
+	if (strlen(word) >= CONFIG_PATH)
+		return -EINVAL;
+	snprintf(to, CONFIG_PATH, "%s", word);
+	return 0;
+}
+
+static void print_pattern(const void *from, FILE *out)
+{
+	fputs(from, out);
+}
+
+static int parse_anybody(const char *word, void *to)
+{
+	if (word[0])
+		return parse_user(word, to);
+	*(uint64_t *)to = CONFIG_ANYBODY;
+	return 0;
+}
+
+static int parse_size(const char *word, void *to)
+{
+	uint64_t bytes;
+
+	if (umem_parse_size(word, &bytes) < 0 || bytes > INT64_MAX)
+		return -EINVAL;
+	*(uint64_t *)to = bytes;
+	return 0;
+}
+
+static void print_size(const void *from, FILE *out)
+{
+	fprintf(out, "%llu", (unsigned long long)*(const uint64_t *)from);
+}
+
+static int parse_share(const char *word, void *to)
+{
+	return umem_parse_percent(word, to) < 0 ? -EINVAL : 0;
+}
+
+static void print_share(const void *from, FILE *out)
+{
+	uint64_t ppm = *(const uint64_t *)from;
+
+	fprintf(out, "%llu.%04llu%%", (unsigned long long)ppm / 10000,
+		(unsigned long long)ppm % 10000);
+}
+
+static const char *const policies[] = {
+	[CONFIG_PROBE] = "probe",
+	[CONFIG_AGE] = "age",
+	[CONFIG_PRESSURE] = "pressure",
+};
+
+static int parse_policy(const char *word, void *to)
+{
+	for (size_t i = 0; i < UMEM_ARRAY_LEN(policies); i++) {
+		if (strcmp(word, policies[i]) == 0) {
+			*(uint64_t *)to = i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static void print_policy(const void *from, FILE *out)
+{
+	fputs(config_policy_name((enum config_policy)*(const uint64_t *)from), out);
+}
+
+const char *config_policy_name(enum config_policy policy)
+{
+	return policies[policy];
+}
+
 static const char *const levels[] = { "", "", "", "error", "warning", "notice", "info", "debug" };
 
 static int parse_level(const char *word, void *to)
@@ -178,14 +254,16 @@ static void print_level(const void *from, FILE *out)
 	fputs(levels[*(const uint64_t *)from % UMEM_ARRAY_LEN(levels)], out);
 }
 
-static const struct key {
+struct key {
 	const char *section;
 	const char *name;
 	size_t offset;
 	parse_fn *parse;
 	print_fn *print;
 	const char *what; /* that is expected */
-} keys[] = {
+};
+
+static const struct key keys[] = {
 #define KEY(section, name, field, kind, what) \
 	{ section, name, offsetof(struct config, field), parse_##kind, print_##kind, what }
 #define ID(section, name, field, kind, what) \
@@ -197,6 +275,7 @@ static const struct key {
 	KEY("Daemon", "KeepOverRestart", keep_over_restart, bool, "yes or no"),
 	KEY("Daemon", "KeepOrphans", keep_orphans_ns, time, "a time, like 30s"),
 	KEY("Daemon", "LogLevel", log_level, level, "error, warning, notice, info or debug"),
+	KEY("Daemon", "LookForProcesses", look_ns, time, "a time, like 10s"),
 	KEY("Worker", "Program", worker, path, "a path from the root on"),
 	ID("Worker", "User", worker_uid, user, "a user"),
 	ID("Worker", "Group", worker_gid, group, "a group"),
@@ -211,6 +290,40 @@ static const struct key {
 	KEY("Quota", "UserRequests", user_requests, count, "a number above 0"),
 #undef KEY
 #undef ID
+};
+
+/* Of a section [Reclaim NAME]; offsets are those of a rule. */
+static const struct key rule_keys[] = {
+#define KEY(section, name, field, kind, what) \
+	{ section, name, offsetof(struct config_rule, field), parse_##kind, print_##kind, what }
+#define ID(section, name, field, kind, what) \
+	{ section, name, offsetof(struct config_rule, field), parse_##kind, print_id, what }
+	KEY("Reclaim", "Name", name, pattern, "a pattern"),
+	KEY("Reclaim", "Cgroup", cgroup, pattern, "a pattern"),
+	ID("Reclaim", "User", uid, anybody, "a user"),
+	KEY("Reclaim", "Policy", policy, policy, "probe, age or pressure"),
+	KEY("Reclaim", "Interval", interval_ns, time, "a time, like 5s"),
+	KEY("Reclaim", "RefaultMax", refault_max_ppm_min, share, "a share, like 0.2%"),
+	KEY("Reclaim", "PressureMax", pressure_max_ppm, share, "a share, like 0.1%"),
+	KEY("Reclaim", "Rate", rate_bytes_s, size, "a size, like 64M"),
+	KEY("Reclaim", "Floor", floor_bytes, size, "a size, like 64M"),
+	KEY("Reclaim", "SwapLeft", swap_left_bytes, size, "a size, like 64M"),
+	KEY("Reclaim", "CpuMax", cpu_max_ppm, share, "a share, like 2%"),
+	KEY("Reclaim", "Age", age_ns, time, "a time, like 2m"),
+	KEY("Reclaim", "DryRun", dry_run, bool, "yes or no"),
+#undef KEY
+#undef ID
+};
+
+#define RULE_SECTION "Reclaim "
+
+static const struct config_rule rule_defaults = {
+	.uid = CONFIG_ANYBODY,
+	.interval_ns = 5000000000u,
+	.refault_max_ppm_min = 2000,
+	.swap_left_bytes = 64u << 20,
+	.cpu_max_ppm = 20000,
+	.age_ns = 120000000000u,
 };
 
 void config_defaults(struct config *ret_config)
@@ -233,6 +346,7 @@ void config_defaults(struct config *ret_config)
 		.user_connections = 256,
 		.user_targets = 1024,
 		.user_requests = 8,
+		.look_ns = 10000000000ull,
 	};
 }
 
@@ -248,19 +362,56 @@ static char *trim(char *text)
 	return text;
 }
 
-static int set_key(struct config *config, const char *section, const char *name,
-	const char *word, const char *where, struct umem_note *note)
+/* One of @n keys at @v, of what lies at @base. */
+static int set_one(const struct key *v, size_t n, void *base, const char *section,
+	const char *name, const char *word, const char *where, struct umem_note *note)
 {
-	for (size_t i = 0; i < UMEM_ARRAY_LEN(keys); i++) {
-		if (strcmp(keys[i].section, section) != 0 || strcmp(keys[i].name, name) != 0)
+	for (size_t i = 0; i < n; i++) {
+		const size_t len = strlen(v[i].section);
+
+		/* A section of a rule has a name behind. */
+		if (strncmp(v[i].section, section, len) != 0 ||
+			(section[len] != '\0' && v != rule_keys) || strcmp(v[i].name, name) != 0)
 			continue;
-		if (keys[i].parse(word, (char *)config + keys[i].offset) == 0)
+		if (v[i].parse(word, (char *)base + v[i].offset) == 0)
 			return 0;
 		return umem_note_set(note, -EINVAL, 0, "%s: %s: \"%s\" is not %s", where, name,
-			word, keys[i].what);
+			word, v[i].what);
 	}
 	return umem_note_set(note, -EINVAL, 0, "%s: there is no key \"%s\" in [%s]", where, name,
 		section);
+}
+
+/* The rule called @id, made if need be. Return: NULL: too many, or no name for one. */
+static struct config_rule *find_rule(struct config *config, const char *id)
+{
+	struct config_rule *rule;
+
+	for (size_t i = 0; i < config->n_rules; i++)
+		if (strcmp(config->rules[i].id, id) == 0)
+			return &config->rules[i];
+	if (!id[0] || strlen(id) >= CONFIG_RULE || config->n_rules == CONFIG_RULES)
+		return NULL;
+	rule = &config->rules[config->n_rules++];
+	*rule = rule_defaults;
+	snprintf(rule->id, sizeof(rule->id), "%s", id);
+	return rule;
+}
+
+static int set_key(struct config *config, const char *section, const char *name,
+	const char *word, const char *where, struct umem_note *note)
+{
+	struct config_rule *rule;
+
+	if (strncmp(section, RULE_SECTION, strlen(RULE_SECTION)) != 0)
+		return set_one(keys, UMEM_ARRAY_LEN(keys), config, section, name, word, where,
+			note);
+	rule = find_rule(config, section + strlen(RULE_SECTION));
+	if (!rule)
+		return umem_note_set(note, -EINVAL, 0, "%s: [%s]: a name of 1 to %d bytes, of %d "
+			"rules at most", where, section, CONFIG_RULE - 1, CONFIG_RULES);
+	return set_one(rule_keys, UMEM_ARRAY_LEN(rule_keys), rule, section, name, word, where,
+		note);
 }
 
 /* One line; @section is that of the lines before, and may change. */
@@ -325,6 +476,19 @@ static int is_conf(const struct dirent *entry)
 	return entry->d_name[0] != '.' && dot && strcmp(dot, ".conf") == 0;
 }
 
+/* A rule about nobody would be one about everybody. */
+static int check_rules(const struct config *config, const char *path, struct umem_note *note)
+{
+	for (size_t i = 0; i < config->n_rules; i++) {
+		const struct config_rule *rule = &config->rules[i];
+
+		if (!rule->name[0] && !rule->cgroup[0] && rule->uid == CONFIG_ANYBODY)
+			return umem_note_set(note, -EINVAL, 0, "%s: [Reclaim %s] needs Name, "
+				"Cgroup or User", path, rule->id);
+	}
+	return 0;
+}
+
 int config_read(struct config *config, const char *path, struct umem_note *note)
 {
 	char dir[CONFIG_PATH], file[2 * CONFIG_PATH];
@@ -342,7 +506,14 @@ int config_read(struct config *config, const char *path, struct umem_note *note)
 		free(names[i]);
 	}
 	free(names);
-	return r;
+	return r == 0 ? check_rules(config, path, note) : r;
+}
+
+static void print_key(const struct key *key, const void *base, FILE *out)
+{
+	fprintf(out, "%s=", key->name);
+	key->print((const char *)base + key->offset, out);
+	putc('\n', out);
 }
 
 void config_print(const struct config *config, FILE *out)
@@ -353,8 +524,11 @@ void config_print(const struct config *config, FILE *out)
 		if (strcmp(section, keys[i].section) != 0)
 			fprintf(out, "%s[%s]\n", i ? "\n" : "", keys[i].section);
 		section = keys[i].section;
-		fprintf(out, "%s=", keys[i].name);
-		keys[i].print((const char *)config + keys[i].offset, out);
-		putc('\n', out);
+		print_key(&keys[i], config, out);
+	}
+	for (size_t i = 0; i < config->n_rules; i++) {
+		fprintf(out, "\n[" RULE_SECTION "%s]\n", config->rules[i].id);
+		for (size_t k = 0; k < UMEM_ARRAY_LEN(rule_keys); k++)
+			print_key(&rule_keys[k], &config->rules[i], out);
 	}
 }

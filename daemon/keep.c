@@ -91,6 +91,7 @@ static struct umem_json *json_of(const struct session *s)
 	umem_json_set_bool(json, "handed", s->how == SESSION_HANDED_OFF);
 	umem_json_set_bool(json, "opened", s->how == SESSION_OPENED_ONLY);
 	umem_json_set_bool(json, "kept", s->kept);
+	umem_json_set_text(json, "rule", s->rule);
 	umem_json_set_u64(json, "restarts", s->restarts);
 	umem_json_set_u64(json, "started_ns", s->started_ns);
 	if (s->watch)
@@ -242,6 +243,7 @@ static int restore(struct one *one, struct manager *manager)
 	kept.state_fd = umem_fd_take(&one->fds[PART_STATE]);
 	kept.worker_fd = umem_fd_take(&one->fds[PART_WORKER]);
 	kept.id = one->id;
+	kept.rule = umem_json_get_text(json, "rule", "");
 	kept.who = (struct auth_who){
 		.uid = (uid_t)umem_json_get_int(json, "uid", 0),
 		.gid = (gid_t)umem_json_get_int(json, "gid", 0),

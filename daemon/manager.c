@@ -26,6 +26,7 @@
 #include "daemon/methods.h"
 #include "daemon/notify.h"
 #include "daemon/peer.h"
+#include "daemon/rules.h"
 #include "daemon/session.h"
 #include "daemon/take.h"
 #include "lib/base/fd.h"
@@ -69,6 +70,7 @@ static void reload(struct manager *m)
 		m->config = config;
 		m->links.timeout_ns = config.worker_timeout_ns;
 		log_set_level((enum log_level)config.log_level);
+		rules_reload(m->rules);
 		log_notice("the configuration was read again");
 	}
 	notify_ready("serving");
@@ -175,6 +177,11 @@ static int open_doors(struct manager *m, struct umem_note *note)
 		return r;
 	m->metrics = metrics_new(m);
 	keep_restore(given.kept, m);
+	r = rules_new(m, &m->rules);
+	if (r < 0)
+		return r;
+	/* What was kept of a rule that is not there any more. */
+	rules_reload(m->rules);
 	if (notify_alive_ns())
 		on_alive(m);
 	notify_ready("serving");
@@ -258,6 +265,7 @@ void manager_stop(struct manager *m)
 	snapshots_end(m);
 	links_end();
 	m->pool = pool_free(m->pool);
+	m->rules = rules_free(m->rules);
 	m->deadline = loop_timer_free(m->deadline);
 	m->alive = loop_timer_free(m->alive);
 	umem_fd_close(m->links.spawn.root_fd);

@@ -21,6 +21,7 @@ struct peer;
 struct request;
 struct session;
 struct listener;
+struct rules;
 struct take;
 
 /**
@@ -41,6 +42,7 @@ struct user {
  * @config: what was told.
  * @interfaces: what is spoken.
  * @links: what workers need.
+ * @rules: take processes in as they appear.
  * @users, @peers, @sessions: lists.
  * @waiting: requests for processes that are just being let go.
  * @takes: snapshots that are being taken.
@@ -60,6 +62,7 @@ struct manager {
 	struct umem_interfaces interfaces;
 	struct link_env links;
 	struct listener *listener;
+	struct rules *rules;
 	LIST_HEAD(, user) users;
 	LIST_HEAD(, peer) peers;
 	LIST_HEAD(, session) sessions;

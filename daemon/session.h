@@ -82,6 +82,7 @@ enum session_how {
  * @id: its name.
  * @who: who has it.
  * @how: it came in.
+ * @rule: of the configuration, by which it did; "" for none.
  * @kept: it outlives the connection that brought it in.
  * @state: see session_state.h.
  * @acquired: what is held of it.
@@ -113,6 +114,7 @@ struct session {
 	char id[SESSION_ID];
 	struct auth_who who;
 	enum session_how how;
+	char rule[CONFIG_RULE];
 	bool kept;
 	enum session_state state;
 	struct acquired acquired;
@@ -148,11 +150,13 @@ struct session {
  * @who: who has it from now on.
  * @owner: NULL to keep it.
  * @how: it came in.
+ * @rule: by which; NULL for none.
  */
 struct session_options {
 	struct auth_who who;
 	struct peer *owner;
 	enum session_how how;
+	const char *rule;
 };
 
 /**
@@ -170,7 +174,7 @@ int session_new(struct manager *manager, const struct session_options *options,
 /**
  * struct session_kept - a session as it was kept over a restart (keep.h).
  * @acquired, @journal_fd, @state_fd, @worker_fd: owned; the last may be -1.
- * @id, @watch, @policy: borrowed; no @watch when it was not tracked, no @policy without
+ * @id, @rule, @watch, @policy: borrowed; no @watch when it was not tracked, no @policy without
  *	reclaim.
  * Others as in struct session.
  */
@@ -180,6 +184,7 @@ struct session_kept {
 	int state_fd;
 	int worker_fd;
 	const char *id;
+	const char *rule;
 	struct auth_who who;
 	enum session_how how;
 	bool kept;

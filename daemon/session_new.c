@@ -101,6 +101,7 @@ int session_new(struct manager *manager, const struct session_options *options,
 	};
 	acquired_init(acquired);
 	STAILQ_INIT(&s->jobs);
+	snprintf(s->rule, sizeof(s->rule), "%s", options->rule ? options->rule : "");
 	snprintf(s->id, sizeof(s->id), "t%llu", (unsigned long long)++manager->next_id);
 	r = init(s);
 	if (r < 0) {
@@ -195,6 +196,7 @@ int session_restore(struct manager *manager, struct session_kept *kept)
 	};
 	STAILQ_INIT(&s->jobs);
 	snprintf(s->id, sizeof(s->id), "%s", kept->id);
+	snprintf(s->rule, sizeof(s->rule), "%s", kept->rule);
 	reserve_id(manager, s->id);
 	r = init(s);
 	if (r < 0) {

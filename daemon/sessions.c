@@ -119,6 +119,8 @@ struct umem_json *session_describe(struct session *s)
 	umem_json_set_text(json, "how", session_how_name(s->how));
 	umem_json_set_text(json, "state", session_state_name(s->state));
 	umem_json_set_bool(json, "kept", s->kept);
+	if (s->rule[0])
+		umem_json_set_text(json, "rule", s->rule);
 	if (s->reclaim)
 		umem_json_set_text(json, "reclaim", reclaim_name(s->reclaim));
 	umem_json_set_u64(json, "restarts", s->restarts);

@@ -292,6 +292,11 @@ int umem_json_dump(const struct umem_json *value, char **ret_text, size_t *ret_l
 	return 0;
 }
 
+bool umem_json_same(const struct umem_json *a, const struct umem_json *b)
+{
+	return a == b || (a && b && json_equal((const json_t *)a, (const json_t *)b));
+}
+
 enum umem_json_type umem_json_type(const struct umem_json *value)
 {
 	static const enum umem_json_type types[] = {

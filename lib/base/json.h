@@ -122,6 +122,9 @@ int umem_json_parse(const char *text, size_t len_bytes, const struct umem_json_l
  */
 int umem_json_dump(const struct umem_json *value, char **ret_text, size_t *ret_len_bytes);
 
+/** umem_json_same - are both the same value? NULL is only the same as NULL. */
+bool umem_json_same(const struct umem_json *a, const struct umem_json *b);
+
 /** enum umem_json_type - what a value is; NONE is NULL. */
 enum umem_json_type {
 	UMEM_JSON_NONE,

@@ -53,9 +53,19 @@ static void drop_ins(void)
 	T_CHECK(config_read(&config, path, &note) == -EINVAL);
 	T_CHECK(strstr(note.text, "40-d.conf:2: there is no key \"Target\" in [Quota]"), "%s",
 		note.text);
-	for (size_t i = 0; i < 4; i++) {
+	/* Of a rule any file may say more, but it must be about somebody in the end. */
+	put(inner, "40-d.conf", "[Reclaim x]\nRate=1M\n");
+	T_CHECK(config_read(&config, path, &note) == -EINVAL);
+	note = (struct umem_note){ 0 };
+	T_CHECK(config_read(&config, path, &note) == -EINVAL &&
+		strstr(note.text, "[Reclaim x] needs Name, Cgroup or User"), "%s", note.text);
+	put(inner, "50-e.conf", "[Reclaim x]\nName=y\n");
+	config_defaults(&config);
+	T_OK(config_read(&config, path, &note));
+	T_CHECK(config.n_rules == 1 && config.rules[0].rate_bytes_s == 1u << 20);
+	for (size_t i = 0; i < 5; i++) {
 		static const char *const names[] = { "10-a.conf", "20-b.conf", "30-c.conf.off",
-			"40-d.conf" };
+			"40-d.conf", "50-e.conf" };
 		char file[256];
 
 		snprintf(file, sizeof(file), "%s/%s", inner, names[i]);
@@ -73,14 +83,25 @@ int main(void)
 	UMEM_FREE char *twice = NULL;
 	struct umem_note note = { 0 };
 	struct config config, again;
+	const struct config_rule *rule;
 	size_t len;
 	FILE *out;
 
 	config_defaults(&config);
 	T_OK(config_parse(&config, "f",
 		"# comment\n\n[Daemon]\n  Socket = /run/x y/z \r\nSlowReader=1.5s\nLogLevel=debug\n"
-		"AdministratorGroup=root\n[Metrics]\nListen=[::1]:9753\nShowTargets=0\n[Quota]\n"
-		"; more\nTargets=12", &note));
+		"AdministratorGroup=root\n[Metrics]\nListen=[::1]:9753\nShowTargets=0\n[Quota]\n; more\nTargets=12\n"
+		"[Reclaim a b]\nName=redis*\nCgroup=/x*\nPolicy=age\nRefaultMax=0.25%\n"
+		"Rate=2M\n"
+		"[Reclaim c]\nUser=root\nDryRun=yes\nFloor=0\n[Reclaim a b]\nInterval=7s\n",
+		&note));
+	rule = config.rules;
+	T_CHECK(config.n_rules == 2 && strcmp(rule->id, "a b") == 0 &&
+		strcmp(rule->cgroup, "/x*") == 0 && rule->policy == CONFIG_AGE &&
+		rule->uid == CONFIG_ANYBODY && rule->rate_bytes_s == 2u << 20 &&
+		rule->refault_max_ppm_min == 2500 && rule->interval_ns == 7000000000);
+	rule++;
+	T_CHECK(rule->uid == 0 && rule->dry_run && rule->refault_max_ppm_min == 2000);
 	T_CHECK(strcmp(config.socket, "/run/x y/z") == 0 && config.slow_reader_ns == 1500000000 &&
 		config.log_level == 7 && config.admin_gid == 0 && config.targets == 12 &&
 		strcmp(config.metrics, "[::1]:9753") == 0 && config.metrics_targets == 0);
@@ -108,6 +129,13 @@ int main(void)
 	refused("[Quota]\nTargets=0", "\"0\" is not a number above 0");
 	refused("[Quota]\nTargets=-1", "is not a number above 0");
 	refused("[Quota]\nnonsense", "neither [section] nor key=value");
+	refused("[Reclaim]\nName=x", "there is no key \"Name\" in [Reclaim]");
+	refused("[Reclaim ]\nName=x", "a name of 1 to 31 bytes");
+	refused("[Reclaim x]\nTargets=1", "there is no key \"Targets\" in [Reclaim x]");
+	refused("[Reclaim x]\nPolicy=hope", "\"hope\" is not probe, age or pressure");
+	refused("[Reclaim x]\nRefaultMax=101%", "is not a share");
+	refused("[Reclaim x]\nRate=fast", "is not a size");
+	refused("[Daemon x]\nSlowReader=1s", "there is no key");
 	drop_ins();
 	return 0;
 }
