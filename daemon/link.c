@@ -52,6 +52,7 @@ struct link {
 	void (*answered)(void *user, const struct link_answer *answer);
 	void *answered_user;
 	bool more;
+	bool cancelled;
 	void (*died)(void *user, const char *how);
 	void *user;
 	const char *how;
@@ -174,7 +175,9 @@ static bool take_reply(struct link *link, struct umem_frame *frame, bool *ret_co
 	}
 	answer.parameters = reply.parameters;
 	if (reply.continues) {
-		loop_timer_set(link->timer, link->env->timeout_ns);
+		/* To go on working is a sign of life, but not for one that is to end. */
+		if (!link->cancelled)
+			loop_timer_set(link->timer, link->env->timeout_ns);
 	} else {
 		link->method = NULL;
 		loop_timer_clear(link->timer);
@@ -307,6 +310,7 @@ int link_call(struct link *link, const char *method, struct umem_json *parameter
 	link->answered = answered;
 	link->answered_user = user;
 	link->more = false;
+	link->cancelled = false;
 	if (!link->how) {
 		loop_timer_set(link->timer, link->env->timeout_ns);
 		loop_watch_for(link->calls, LOOP_READ | LOOP_WRITE);
@@ -328,8 +332,12 @@ void link_cancel(struct link *link)
 	if (umem_call_encode_consume(INTERFACE ".Cancel", NULL, false, &text, &len) < 0 ||
 		umem_outbox_add_consume(&link->outbox, text, len, NULL, 0) < 0)
 		return;
-	if (!link->how)
-		loop_watch_for(link->calls, LOOP_READ | LOOP_WRITE);
+	if (link->how)
+		return;
+	if (!link->cancelled)
+		loop_timer_set(link->timer, link->env->timeout_ns);
+	link->cancelled = true;
+	loop_watch_for(link->calls, LOOP_READ | LOOP_WRITE);
 }
 
 bool link_busy(const struct link *link)

@@ -86,7 +86,10 @@ int link_call(struct link *link, const char *method, struct umem_json *parameter
 /** link_expect_more - the call that is on its way may have several replies. */
 void link_expect_more(struct link *link);
 
-/** link_cancel - have the call that is on its way end soon; it is answered as any other. */
+/**
+ * link_cancel - have the call that is on its way end soon; it is answered as any other. A
+ * worker that does not end it in time counts as one that hangs.
+ */
 void link_cancel(struct link *link);
 
 /** link_busy - is a call on its way? */

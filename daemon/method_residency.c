@@ -29,15 +29,16 @@ static void fail(struct call *call, const struct session_result *result)
 	call_error(call, "TooManyRanges", parameters);
 }
 
+static const struct umem_note misbehaves = { .text = "a worker does not behave" };
+
 static void on_mapped(void *user, const struct session_result *result)
 {
-	static const struct umem_note unsealed = { .text = "a worker does not behave" };
 	struct call *call = user;
 
 	if (result->result != 0)
 		fail(call, result);
 	else if (!pass_on(call, result->answer, true))
-		call_fail(call, -EPROTO, &unsealed);
+		call_fail(call, -EPROTO, &misbehaves);
 }
 
 void residency_map(struct call *call)
@@ -89,6 +90,7 @@ static void on_moved(void *user, const struct session_result *result)
 	struct call *call = m->call;
 	struct session *s = session_find(call->manager, m->target);
 	const bool recovered = s && s->restarts != m->restarts;
+	const struct umem_json *moved;
 	struct umem_json *parameters;
 
 	call->user = NULL;
@@ -99,9 +101,13 @@ static void on_moved(void *user, const struct session_result *result)
 		fail(call, result);
 		return;
 	}
+	moved = umem_json_get(result->answer->parameters, "moved");
+	if (umem_json_type(moved) != UMEM_JSON_OBJECT) {
+		call_fail(call, -EPROTO, &misbehaves);
+		return;
+	}
 	parameters = umem_json_object();
-	umem_json_set_consume(parameters, "moved",
-		umem_json_share(umem_json_get(result->answer->parameters, "moved")));
+	umem_json_set_consume(parameters, "moved", umem_json_share(moved));
 	umem_json_set_bool(parameters, "recovered", recovered);
 	call_reply(call, parameters);
 }

@@ -252,6 +252,15 @@ elif how == "asks nonsense":
                  b'{{"method":"io.umemd.Broker.Backing","parameters":{{"start":-1,"end":9}}}}\\0'):
         b.sendall(text)
     time.sleep(600)
+elif how in ("works for ever", "no result"):
+    say(good)
+    s.recv(1 << 16)
+    progress = {{"progress": {{"done_bytes": 1, "total_bytes": 2}}}}
+    while how == "works for ever":
+        say(json.dumps({{"parameters": progress, "continues": True}}).encode() + b"\\0")
+        time.sleep(0.05)
+    say(json.dumps({{"parameters": progress}}).encode() + b"\\0")
+    time.sleep(600)
 elif how == "open fd":
     say(good)
     s.recv(1 << 16)
@@ -297,6 +306,30 @@ def unsealed(programs):
         check(message["error"].endswith(".Failed") and not fds, message, fds)
 
 
+def endless_work(programs):
+    """A worker that works and works is waited for, but not when somebody wants it to end."""
+    with Daemon(programs, config="[Worker]\nTimeout=500ms\n") as d, Target(programs) as t, \
+            Still(d), d.client() as c, d.client() as other:
+        for how in ("works for ever", "no result"):
+            os.unlink(d.worker)
+            with open(d.worker, "w") as file:
+                file.write(FAKE.format(python=sys.executable, how=how))
+            os.chmod(d.worker, 0o755)
+            target = c.targets("Open", pid=t.pid)["target"]
+            c.send("io.umemd.Residency.PageOut", target=target)
+            if how == "works for ever":
+                time.sleep(1.5)
+                check("did not answer in time" not in d.text(), "it shows signs of life")
+                other.targets("Detach", target=target)
+                check("did not answer in time" in d.text(), d.text()[-1000:])
+            e = error_of(c.reply)
+            check(e.name == "Failed", e)
+            if how == "no result":
+                check("does not behave" in e.parameters["text"], e)
+                other.targets("Detach", target=target)
+        check(t.is_clean(), t.left())
+
+
 def no_worker(programs):
     with Daemon(programs) as d, Target(programs) as t, Still(d), d.client(timeout=60) as c:
         os.unlink(d.worker)
@@ -338,4 +371,4 @@ def noise(programs):
 
 
 main([no_calls, wrong_calls, ahead, descriptors, silent, stuck_target, hanging_worker,
-      fake_workers, unsealed, no_worker, noise], sys.argv)
+      fake_workers, unsealed, endless_work, no_worker, noise], sys.argv)
