@@ -70,7 +70,7 @@ static int read_swap(const struct umem_reclaim_machine *m, struct umem_swap_area
 bool umem_reclaim_swap_went_away(struct umem_reclaim_machine *m)
 {
 	struct umem_swap_areas areas = { 0 };
-	struct umem_meminfo info;
+	struct umem_meminfo info = { 0 };
 	bool gone;
 
 	if (read_swap(m, &areas, &info) < 0)

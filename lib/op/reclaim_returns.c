@@ -52,8 +52,8 @@ static void read_counters(const struct umem_reclaim_swap *swap,
 {
 	const uint32_t needs = 1u << UMEM_VMSTAT_PSWPIN | 1u << UMEM_VMSTAT_PSWPOUT;
 	const uint32_t cached = 1u << UMEM_MEMINFO_SWAP_CACHED;
-	struct umem_meminfo info;
-	struct umem_vmstat stat;
+	struct umem_meminfo info = { 0 };
+	struct umem_vmstat stat = { 0 };
 
 	*ret_seen = (struct umem_returns_seen){ 0 };
 	if (read_machine(swap->target, &stat, &info) < 0 || (stat.present & needs) != needs ||

@@ -90,7 +90,8 @@ int main(void)
 	config_defaults(&config);
 	T_OK(config_parse(&config, "f",
 		"# comment\n\n[Daemon]\n  Socket = /run/x y/z \r\nSlowReader=1.5s\nLogLevel=debug\n"
-		"AdministratorGroup=root\n[Metrics]\nListen=[::1]:9753\nShowTargets=0\n[Quota]\n; more\nTargets=12\n"
+		"AdministratorGroup=root\n[Metrics]\nListen=[::1]:9753\nShowTargets=0\n[Quota]\n"
+		"; more\nTargets=12\n"
 		"[Reclaim a b]\nName=redis*\nCgroup=/x*\nPolicy=age\nRefaultMax=0.25%\n"
 		"Rate=2M\n"
 		"[Reclaim c]\nUser=root\nDryRun=yes\nFloor=0\n[Reclaim a b]\nInterval=7s\n",
