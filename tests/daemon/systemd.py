@@ -161,6 +161,23 @@ def watchdog(programs):
         check(w.is_clean(), w.left())
 
 
+def snapshot(programs):
+    """Taken under the restrictions of the unit, into a file that is ours."""
+    with Writer(64) as w, Client(SOCKET) as c, Client(SOCKET) as taker:
+        target = c.targets("Attach", pid=w.pid)["target"]
+        for method in ("freeze", "precopy", "fork", "cow"):
+            fd = os.memfd_create("image")
+            taker.send("io.umemd.Snapshot.Take", [fd], more=True, target=target, output=0,
+                       method=method)
+            while (reply := taker.reply()[0]).get("continues"):
+                pass
+            done = reply["parameters"]["snapshot"]
+            check(done["complete"] and os.fstat(fd).st_size == done["written_bytes"], done)
+            os.close(fd)
+        c.targets("Detach", target=target)
+        check(w.is_clean(), w.left())
+
+
 def stop(programs):
     """Everything is let go, kept or not."""
     with Target(programs) as t, Writer(16) as w:
@@ -178,7 +195,7 @@ def inside(place):
     with open(place + "/conf") as file:
         programs = {"victim": place + "/victim", "conf": file.read()}
     with open(place + "/result", "w") as out:
-        for case in (activation, restart, fields, metrics, watchdog, stop):
+        for case in (activation, restart, fields, metrics, watchdog, snapshot, stop):
             try:
                 case(programs)
                 print("ok  ", case.__name__, file=out)
