@@ -15,7 +15,8 @@ TARGET_METHODS = [("io.umemd.Targets.Describe", {}), ("io.umemd.Targets.Detach",
                   ("io.umemd.Dirty.Stop", {}), ("io.umemd.Residency.Map", {}),
                   ("io.umemd.Residency.PageOut", {}), ("io.umemd.Residency.PageIn", {}),
                   ("io.umemd.Residency.Cancel", {}), ("io.umemd.Reclaim.Set", {}),
-                  ("io.umemd.Reclaim.Get", {}), ("io.umemd.Reclaim.Status", {})]
+                  ("io.umemd.Reclaim.Get", {}), ("io.umemd.Reclaim.Status", {}),
+                  ("io.umemd.Snapshot.Cancel", {})]
 
 
 @contextlib.contextmanager

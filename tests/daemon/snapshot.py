@@ -39,6 +39,19 @@ def staircases(programs):
         check(os.listdir(place.dir) == ["image"], os.listdir(place.dir))
 
 
+def trees(programs):
+    """Processes that share memory, in one image: as many as embedded, and all of it."""
+    with Daemon(programs) as d:
+        place = Place(programs, d)
+        with Staircase(place, lanes=2, kind="shared", pages=251, processes=2) as v:
+            for method in METHODS:
+                done = done_of(place.run("--json", "snapshot", str(v.pid), "-o", place.path,
+                                         "--tree", "--method", method))
+                check(done["processes"] == 2 and done["complete"], done)
+                place.verify(place.path)
+            v.unharmed()
+
+
 def same_bytes(programs):
     """Of memory that stands still: the same content as embedded, and as it is."""
     with Daemon(programs) as d, Writer(700) as w:
@@ -300,5 +313,5 @@ def options(programs):
         v.unharmed()
 
 
-main([staircases, same_bytes, protocol, bad_calls, one_at_a_time, tracked, users,
+main([staircases, trees, same_bytes, protocol, bad_calls, one_at_a_time, tracked, users,
       another_program, options], sys.argv)
