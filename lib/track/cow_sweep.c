@@ -401,6 +401,46 @@ static bool give_some(struct umem_cow *cow)
 	return true;
 }
 
+/* Is a page of @part not copied yet, or just being copied? */
+static bool is_left(const struct umem_cow_part *part)
+{
+	const uint8_t *state = (const uint8_t *)part->state;
+
+	for (size_t i = 0; i < part->blocks.n; i++) {
+		const struct umem_range *b = &part->blocks.v[i];
+		uint64_t end = umem_min_u64(b->end, part->n_pages);
+		size_t n = b->start < end ? end - b->start : 0;
+
+		if (n && (memchr(state + b->start, UMEM_COW_WANTED, n) ||
+				 memchr(state + b->start, UMEM_COW_BUSY, n)))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The serving thread gives a page back when it may not lift it: by then the sweep may be
+ * past it. Return: is there such a page, so that all is swept once more?
+ */
+static bool begin_again(struct umem_cow *cow)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < cow->n_parts; i++) {
+		struct umem_cow_part *part = cow->parts[i];
+
+		if (!is_left(part))
+			continue;
+		any = true;
+		atomic_store(&part->swept, false);
+		if (part->fd >= 0)
+			atomic_store(&cow->shares, true);
+	}
+	if (any)
+		cow->sweep.i_part = cow->sweep.at = 0;
+	return any;
+}
+
 /*
  * Nothing is left to sweep: is anything left at all? Return: -ENODATA: nothing that is not
  * in the ring by now; UMEM_AGAIN, UMEM_GONE.
@@ -418,7 +458,8 @@ static int finish(struct umem_cow *cow)
 		sched_yield();
 		return UMEM_AGAIN;
 	}
-	return -ENODATA;
+	/* Without a turn of that thread since, what is not left now cannot be given back. */
+	return begin_again(cow) || atomic_load(&cow->section) != section ? UMEM_AGAIN : -ENODATA;
 }
 
 /* Nothing came for too long? */
