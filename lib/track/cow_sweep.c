@@ -424,21 +424,23 @@ static bool is_left(const struct umem_cow_part *part)
  */
 static bool begin_again(struct umem_cow *cow)
 {
-	bool any = false;
+	bool any = false, shares = false;
 
 	for (size_t i = 0; i < cow->n_parts; i++) {
 		struct umem_cow_part *part = cow->parts[i];
 
+		shares |= part->fd >= 0;
 		if (!is_left(part))
 			continue;
 		any = true;
 		atomic_store(&part->swept, false);
-		if (part->fd >= 0)
-			atomic_store(&cow->shares, true);
 	}
-	if (any)
-		cow->sweep.i_part = cow->sweep.at = 0;
-	return any;
+	if (!any)
+		return false;
+	/* Of each object it is asked again, behind its last page, whether it was mapped anew. */
+	atomic_store(&cow->shares, shares);
+	cow->sweep.i_part = cow->sweep.at = 0;
+	return true;
 }
 
 /*

@@ -34,9 +34,14 @@ class Folder:
         with open(self.path, "rb") as file:
             return hashlib.sha256(file.read()).digest()
 
-    def check(self):
+    def check(self, killed=0):
         """The old image, or a new one that is whole. Return: is it a new one?"""
-        check(os.listdir(self.dir) == ["image"], "left behind:", os.listdir(self.dir))
+        left = os.listdir(self.dir)
+        # A file takes another one's place by way of a name: killed just then, it is there.
+        hidden = [name for name in left if name.startswith(".image.")]
+        check(set(left) == {"image", *hidden} and len(hidden) <= killed, "left behind:", left)
+        for name in hidden:
+            os.unlink(os.path.join(self.dir, name))
         digest = self.read()
         if digest == self.digest:
             return False
@@ -84,7 +89,7 @@ def struck(place, method, n, strike, **setup):
             strike(ctl, v)
             no_orphans([v.pid])
             v.unharmed()
-            n_new += folder.check()
+            n_new += folder.check(killed=ctl.returncode == -signal.SIGKILL)
     return n_new
 
 
