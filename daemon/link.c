@@ -16,7 +16,6 @@
 #include "daemon/link.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,16 +134,6 @@ static void on_end(void *user, unsigned what)
 	link->died(link->user, link->how);
 }
 
-/* The last word of an error's name, or NULL for one that is not of the interface. */
-static const struct umem_idl_entry *find_error(const struct link *link, const char *name)
-{
-	const size_t len = strlen(INTERFACE);
-
-	if (strncmp(name, INTERFACE, len) != 0 || name[len] != '.')
-		return NULL;
-	return umem_idl_find(link->idl, UMEM_IDL_ERROR, name + len + 1);
-}
-
 /*
  * One message of the worker's. Return: false when it does not keep to its interface.
  * @ret_continues: more replies to the same call follow; else the link may be gone.
@@ -160,7 +149,7 @@ static bool take_reply(struct link *link, struct umem_frame *frame, bool *ret_co
 	int r = umem_reply_decode(frame->text, frame->len_bytes, &limits, &reply, &note);
 
 	if (r == 0 && reply.error) {
-		entry = find_error(link, reply.error);
+		entry = umem_idl_find_error(link->idl, reply.error);
 		r = entry ? umem_idl_check(entry->in, reply.parameters, where, &note) : -EINVAL;
 		answer.error = entry ? entry->name : NULL;
 	} else if (r == 0) {
@@ -284,26 +273,10 @@ int link_call(struct link *link, const char *method, struct umem_json *parameter
 	void (*answered)(void *user, const struct link_answer *answer), void *user)
 {
 	char name[UMEM_METHOD_MAX];
-	int own[UMEM_FRAME_FDS];
-	size_t len, n = 0;
-	char *text;
 	int r;
 
 	snprintf(name, sizeof(name), INTERFACE ".%s", method);
-	r = umem_call_encode_consume(name, parameters, false, &text, &len);
-	if (r < 0)
-		return r;
-	for (; n < n_fds; n++) {
-		own[n] = fcntl(fds[n], F_DUPFD_CLOEXEC, 0);
-		if (own[n] >= 0)
-			continue;
-		r = -errno;
-		while (n-- > 0)
-			umem_fd_close(own[n]);
-		free(text);
-		return r;
-	}
-	r = umem_outbox_add_consume(&link->outbox, text, len, own, n);
+	r = umem_outbox_add_call_consume(&link->outbox, name, parameters, false, fds, n_fds);
 	if (r < 0)
 		return r;
 	link->method = umem_idl_find(link->idl, UMEM_IDL_METHOD, method);
@@ -325,12 +298,9 @@ void link_expect_more(struct link *link)
 
 void link_cancel(struct link *link)
 {
-	char *text;
-	size_t len;
-
 	/* Without memory it goes on, and ends in its own time. */
-	if (umem_call_encode_consume(INTERFACE ".Cancel", NULL, false, &text, &len) < 0 ||
-		umem_outbox_add_consume(&link->outbox, text, len, NULL, 0) < 0)
+	if (umem_outbox_add_call_consume(&link->outbox, INTERFACE ".Cancel", NULL, false, NULL,
+		    0) < 0)
 		return;
 	if (link->how)
 		return;

@@ -16,7 +16,6 @@
 #include "daemon/shot.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,21 +87,12 @@ static void on_timer(void *user)
 	kill_it(shot);
 }
 
-/* The last word of an error's name, as the description has it; or NULL. */
-static const struct umem_idl_entry *find_error(const struct shot *shot, const char *name)
-{
-	const size_t len = strlen(INTERFACE);
-
-	if (strncmp(name, INTERFACE, len) != 0 || name[len] != '.')
-		return NULL;
-	return umem_idl_find(shot->idl, UMEM_IDL_ERROR, name + len + 1);
-}
-
 /* Does a reply say what it may? */
 static bool is_fine(struct shot *shot, const struct umem_reply *reply, struct umem_note *note)
 {
 	const struct umem_idl_entry *take = umem_idl_find(shot->idl, UMEM_IDL_METHOD, "Take");
-	const struct umem_idl_entry *error = reply->error ? find_error(shot, reply->error) : NULL;
+	const struct umem_idl_entry *error = reply->error ?
+		umem_idl_find_error(shot->idl, reply->error) : NULL;
 	char where[UMEM_IDL_WHERE];
 
 	if (reply->error) {
@@ -219,29 +209,6 @@ static void on_end(void *user, unsigned what)
 	shot->ops->done(shot->user, &result);
 }
 
-static int add_call(struct shot *shot, struct umem_json *parameters, const int *fds,
-	size_t n_fds)
-{
-	int own[UMEM_FRAME_FDS];
-	size_t len, n = 0;
-	char *text;
-	int r = umem_call_encode_consume(INTERFACE ".Take", parameters, true, &text, &len);
-
-	if (r < 0)
-		return r;
-	for (; n < n_fds; n++) {
-		own[n] = fcntl(fds[n], F_DUPFD_CLOEXEC, 0);
-		if (own[n] >= 0)
-			continue;
-		r = -errno;
-		while (n-- > 0)
-			umem_fd_close(own[n]);
-		free(text);
-		return r;
-	}
-	return umem_outbox_add_consume(&shot->outbox, text, len, own, n);
-}
-
 static int watch(struct shot *shot)
 {
 	struct loop *loop = shot->env->loop;
@@ -294,7 +261,8 @@ int shot_new(const struct link_env *env, const struct auth_who *who,
 		.ops = ops,
 		.user = user,
 	};
-	r = add_call(shot, parameters, fds, n_fds);
+	r = umem_outbox_add_call_consume(&shot->outbox, INTERFACE ".Take", parameters, true, fds,
+		n_fds);
 	if (r == 0)
 		r = start(shot, who);
 	if (r == 0)

@@ -44,13 +44,9 @@ static int ask(struct broker *broker, const char *method, struct umem_json *para
 {
 	UMEM_CLEANUP(umem_frame_deinit) struct umem_frame frame = { 0 };
 	struct umem_reply reply = { 0 };
-	char *text;
-	size_t len;
 	int64_t error;
-	int r = umem_call_encode_consume(method, parameters, false, &text, &len);
+	int r = umem_outbox_add_call_consume(&broker->outbox, method, parameters, false, NULL, 0);
 
-	if (r == 0)
-		r = umem_outbox_add_consume(&broker->outbox, text, len, NULL, 0);
 	if (r == 0)
 		r = exchange(broker, &frame);
 	if (r == 0)

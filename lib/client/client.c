@@ -8,7 +8,6 @@
 #include "lib/client/client.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,29 +130,6 @@ static int wait_for(const struct umem_client *client, short events, uint64_t end
 	}
 }
 
-static int add_call(struct umem_client *client, const char *method,
-	struct umem_json *parameters, bool more, const int *fds, size_t n_fds)
-{
-	int own[UMEM_FRAME_FDS];
-	size_t len, n = 0;
-	char *text;
-	int r = umem_call_encode_consume(method, parameters, more, &text, &len);
-
-	if (r < 0)
-		return r;
-	for (; n < n_fds; n++) {
-		own[n] = fcntl(fds[n], F_DUPFD_CLOEXEC, 0);
-		if (own[n] >= 0)
-			continue;
-		r = -errno;
-		while (n-- > 0)
-			umem_fd_close(own[n]);
-		free(text);
-		return r;
-	}
-	return umem_outbox_add_consume(&client->outbox, text, len, own, n);
-}
-
 static int send_all(struct umem_client *client, uint64_t end_ns)
 {
 	int r;
@@ -264,7 +240,7 @@ int umem_client_call(struct umem_client *client, const char *method,
 		umem_json_free(parameters);
 		return r;
 	}
-	r = add_call(client, method, parameters, false, fds, n_fds);
+	r = umem_outbox_add_call_consume(&client->outbox, method, parameters, false, fds, n_fds);
 	if (r < 0)
 		return umem_note_set(note, r, 0, "%s: %s", method, strerror(-r));
 	r = send_all(client, end_ns);
@@ -312,7 +288,7 @@ int umem_client_call_more(struct umem_client *client, const char *method,
 		umem_json_free(parameters);
 		return r;
 	}
-	r = add_call(client, method, parameters, true, fds, n_fds);
+	r = umem_outbox_add_call_consume(&client->outbox, method, parameters, true, fds, n_fds);
 	if (r < 0)
 		return umem_note_set(note, r, 0, "%s: %s", method, strerror(-r));
 	r = send_all(client, umem_now_ns() + client->timeout_ns);
@@ -346,7 +322,7 @@ int umem_client_send_more(struct umem_client *client, const char *method,
 		umem_json_free(parameters);
 		return r;
 	}
-	r = add_call(client, method, parameters, true, NULL, 0);
+	r = umem_outbox_add_call_consume(&client->outbox, method, parameters, true, NULL, 0);
 	if (r == 0)
 		r = umem_outbox_send(&client->outbox, client->sock);
 	return r < 0 && r != -EAGAIN ? over(client, r, note) : 0;

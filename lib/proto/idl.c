@@ -386,3 +386,12 @@ struct umem_idl_entry *umem_idl_find(const struct umem_idl *idl, enum umem_idl_k
 			return &idl->v[i];
 	return NULL;
 }
+
+struct umem_idl_entry *umem_idl_find_error(const struct umem_idl *idl, const char *name)
+{
+	const size_t len = strlen(idl->name);
+
+	if (strncmp(name, idl->name, len) != 0 || name[len] != '.')
+		return NULL;
+	return umem_idl_find(idl, UMEM_IDL_ERROR, name + len + 1);
+}

@@ -80,6 +80,9 @@ UMEM_DEFINE_CLEANUP(struct umem_idl, umem_idl_free)
 struct umem_idl_entry *umem_idl_find(const struct umem_idl *idl, enum umem_idl_kind kind,
 	const char *name);
 
+/** umem_idl_find_error - the error called @name in full, as replies have it, or NULL. */
+struct umem_idl_entry *umem_idl_find_error(const struct umem_idl *idl, const char *name);
+
 /** UMEM_IDL_WHERE - room for the path of a field, like "regions[3].start". */
 #define UMEM_IDL_WHERE 128
 

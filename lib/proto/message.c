@@ -3,9 +3,11 @@
 #include "lib/proto/message.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/fd.h"
 #include "lib/base/note.h"
 
 /* A field of a message, and what it must be. */
@@ -114,6 +116,29 @@ int umem_call_encode_consume(const char *method, struct umem_json *parameters, b
 	if (more)
 		umem_json_set_bool(message, "more", true);
 	return encode_consume(message, ret_text, ret_len_bytes);
+}
+
+int umem_outbox_add_call_consume(struct umem_outbox *outbox, const char *method,
+	struct umem_json *parameters, bool more, const int *fds, size_t n_fds)
+{
+	int own[UMEM_FRAME_FDS];
+	size_t len, n = 0;
+	char *text;
+	int r = umem_call_encode_consume(method, parameters, more, &text, &len);
+
+	if (r < 0)
+		return r;
+	for (; n < n_fds; n++) {
+		own[n] = fcntl(fds[n], F_DUPFD_CLOEXEC, 0);
+		if (own[n] >= 0)
+			continue;
+		r = -errno;
+		while (n-- > 0)
+			umem_fd_close(own[n]);
+		free(text);
+		return r;
+	}
+	return umem_outbox_add_consume(outbox, text, len, own, n);
 }
 
 int umem_reply_decode(const char *text, size_t len_bytes, const struct umem_json_limits *limits,

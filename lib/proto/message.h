@@ -17,6 +17,7 @@
 #include <umemd/types.h>
 
 #include "lib/base/json.h"
+#include "lib/proto/frame.h"
 #include "lib/proto/idl.h"
 
 /** UMEM_METHOD_MAX - bytes of a method's name, interface and all, with a NUL. */
@@ -70,6 +71,15 @@ void umem_call_deinit(struct umem_call *call);
  */
 int umem_call_encode_consume(const char *method, struct umem_json *parameters, bool more,
 	char **ret_text, size_t *ret_len_bytes);
+
+/**
+ * umem_outbox_add_call_consume - encode a call and put it behind the others.
+ * @method, @parameters, @more: as umem_call_encode_consume().
+ * @fds, @n_fds: stay the caller's; duplicates are sent. At most UMEM_FRAME_FDS.
+ * Return: 0, -ENOMEM, -EMFILE.
+ */
+int umem_outbox_add_call_consume(struct umem_outbox *outbox, const char *method,
+	struct umem_json *parameters, bool more, const int *fds, size_t n_fds);
 
 /** umem_reply_decode - a reply from the bytes of a message. Return: as umem_call_decode(). */
 int umem_reply_decode(const char *text, size_t len_bytes, const struct umem_json_limits *limits,
