@@ -209,6 +209,18 @@ static void print_share(const void *from, FILE *out)
 		(unsigned long long)ppm % 10000);
 }
 
+/* @word as its place in @words from @first on. */
+static int parse_word(const char *word, const char *const *words, size_t first, size_t n, void *to)
+{
+	for (size_t i = first; i < n; i++) {
+		if (strcmp(word, words[i]) == 0) {
+			*(uint64_t *)to = i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
 static const char *const policies[] = {
 	[CONFIG_PROBE] = "probe",
 	[CONFIG_AGE] = "age",
@@ -217,13 +229,7 @@ static const char *const policies[] = {
 
 static int parse_policy(const char *word, void *to)
 {
-	for (size_t i = 0; i < UMEM_ARRAY_LEN(policies); i++) {
-		if (strcmp(word, policies[i]) == 0) {
-			*(uint64_t *)to = i;
-			return 0;
-		}
-	}
-	return -EINVAL;
+	return parse_word(word, policies, 0, UMEM_ARRAY_LEN(policies), to);
 }
 
 static void print_policy(const void *from, FILE *out)
@@ -240,13 +246,7 @@ static const char *const levels[] = { "", "", "", "error", "warning", "notice", 
 
 static int parse_level(const char *word, void *to)
 {
-	for (size_t i = 3; i < UMEM_ARRAY_LEN(levels); i++) {
-		if (strcmp(word, levels[i]) == 0) {
-			*(uint64_t *)to = i;
-			return 0;
-		}
-	}
-	return -EINVAL;
+	return parse_word(word, levels, 3, UMEM_ARRAY_LEN(levels), to);
 }
 
 static void print_level(const void *from, FILE *out)

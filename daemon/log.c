@@ -48,6 +48,14 @@ static void print(enum log_level level, const char *text)
 		fprintf(stderr, "umemd: %s\n", text);
 }
 
+static void format(char text[TEXT_BYTES], const char *fmt, va_list args)
+	__attribute__((format(printf, 2, 0)));
+static void format(char text[TEXT_BYTES], const char *fmt, va_list args)
+{
+	vsnprintf(text, TEXT_BYTES, fmt, args);
+	clean(text);
+}
+
 void log_say(enum log_level level, const char *fmt, ...)
 {
 	char text[TEXT_BYTES];
@@ -56,9 +64,8 @@ void log_say(enum log_level level, const char *fmt, ...)
 	if (level > limit)
 		return;
 	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
+	format(text, fmt, args);
 	va_end(args);
-	clean(text);
 	print(level, text);
 }
 
@@ -101,9 +108,8 @@ void log_say_event(enum log_level level, enum log_event event, const struct log_
 	if (level > limit)
 		return;
 	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
+	format(text, fmt, args);
 	va_end(args);
-	clean(text);
 	if (!is_journal() || !to_journal(level, event, about, text))
 		print(level, text);
 }
