@@ -28,7 +28,7 @@ static int assume_region(struct umem_watch *watch, const struct umem_region *g, 
 			0;
 	return umem_reasons_add(&watch->assumes, g->start, g->end,
 		"shared: nobody changes it by write(2), maps it for less than a round, or "
-		"punches a hole and reads it again within one round");
+		"punches a hole that is read or evicted within one round");
 }
 
 int umem_watch_add_assumes(struct umem_watch *watch)

@@ -28,10 +28,10 @@
  *      as long as they are holes. A page of zeros there was only read.
  *
  * The stamp is taken before the scan: a change in between makes the next stamp
- * differ. A page that was punched and written again is seen by the tracker. A
- * page that was punched and then only read within one round gets a zeroed page
- * under the old mark and is seen by neither: that goes into what a watch
- * assumes.
+ * differ. A page that was punched and written again is seen by the tracker, and
+ * one that became data with its neighbour by refill.c. A page that was punched and
+ * then only read within one round gets a zeroed page under the old mark and is
+ * seen by none: that goes into what a watch assumes.
  */
 #include "lib/track/objects.h"
 
@@ -59,12 +59,14 @@ static void drop(struct umem_object *object)
 	object->fd = umem_fd_close(object->fd);
 	umem_pageset_deinit(&object->data);
 	umem_pageset_deinit(&object->added);
+	umem_refill_deinit(&object->refill);
 }
 
 void umem_objects_deinit(struct umem_objects *objects)
 {
 	for (size_t i = 0; i < objects->n; i++)
 		drop(&objects->v[i]);
+	umem_refill_gate_deinit(&objects->gate);
 	free(objects->v);
 	*objects = (struct umem_objects){ 0 };
 }
@@ -107,6 +109,8 @@ static int add_object(struct umem_objects *objects, const struct umem_target *ta
 		O_RDONLY, &o->fd);
 	if (o->error == 0)
 		o->error = umem_filecache_stamp(o->fd, &o->stamp);
+	if (o->error == 0)
+		umem_refill_init(&o->refill, &objects->gate, o->fd);
 	*ret_object = o;
 	return 0;
 }
@@ -384,15 +388,27 @@ static int collect_mapped(struct umem_object *o, struct umem_target *target,
 	return r < 0 ? r : project_all(&rest, o, &target->space, watched, written);
 }
 
+/* Of @kept, data then and now and not mapped: what was a hole in between. */
+static int collect_filled(struct umem_object *o, struct umem_target *target,
+	struct umem_refill_gate *gate, const struct umem_ranges *watched,
+	struct umem_pageset *kept, struct umem_pageset *punched)
+{
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset filled = { 0 };
+	int r = umem_refill_look(&o->refill, gate, o->fd, kept, &filled);
+
+	return r < 0 ? r : project_all(&filled, o, &target->space, watched, punched);
+}
+
 /* Look at one object. Return: 0, -ENOMEM, -ESRCH; anything else is kept in its @error. */
 static int collect_one(struct umem_object *o, struct umem_target *target,
-	const struct umem_ranges *offsets, const struct umem_ranges *watched,
-	struct page_region *vec, size_t n_vec, struct umem_pageset *written,
-	struct umem_pageset *grown, struct umem_pageset *punched)
+	struct umem_refill_gate *gate, const struct umem_ranges *offsets,
+	const struct umem_ranges *watched, struct page_region *vec, size_t n_vec,
+	struct umem_pageset *written, struct umem_pageset *grown, struct umem_pageset *punched)
 {
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset more = { 0 };
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset present = { 0 };
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset candidates = { 0 };
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset kept = { 0 };
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset rest = { 0 };
 	struct umem_file_stamp stamp;
 	int r = project_all(&o->added, o, &target->space, watched, grown);
@@ -400,8 +416,10 @@ static int collect_one(struct umem_object *o, struct umem_target *target,
 	umem_pageset_clear(&o->added);
 	if (r == 0)
 		r = umem_filecache_stamp(o->fd, &stamp);
-	if (r == 0 && umem_filecache_same(&o->stamp, &stamp))
+	if (r == 0 && umem_filecache_same(&o->stamp, &stamp)) {
+		umem_pageset_clear(&o->refill.zeros);
 		return 0;
+	}
 	if (r == 0)
 		r = look_all_mapped(o, target, watched, vec, n_vec, &present, &candidates);
 	/* Candidates: not mapped now, and data at the last look. */
@@ -414,9 +432,15 @@ static int collect_one(struct umem_object *o, struct umem_target *target,
 	if (r == 0)
 		r = umem_pageset_subtract(&candidates, &rest);
 	if (r == 0)
+		r = umem_pageset_union(&kept, &candidates);
+	if (r == 0)
 		r = look_up(o, &candidates);
 	if (r == 0)
 		r = project_all(&candidates, o, &target->space, watched, punched);
+	if (r == 0)
+		r = umem_pageset_subtract(&kept, &candidates);
+	if (r == 0)
+		r = collect_filled(o, target, gate, watched, &kept, punched);
 	if (r == 0)
 		r = umem_pageset_subtract(&o->data, &candidates);
 	if (r == 0)
@@ -466,6 +490,7 @@ int umem_objects_collect(struct umem_objects *objects, struct umem_target *targe
 	size_t kept = 0;
 	int r = 0;
 
+	umem_refill_gate_begin(&objects->gate);
 	for (size_t i = 0; i < objects->n && r == 0; i++) {
 		UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges offsets = { 0 };
 		struct umem_object *o = &objects->v[i];
@@ -475,8 +500,8 @@ int umem_objects_collect(struct umem_objects *objects, struct umem_target *targe
 			break;
 		o->used = offsets.n > 0;
 		if (o->used && o->error == 0)
-			r = collect_one(o, target, &offsets, watched, vec, n_vec, written,
-				grown, punched);
+			r = collect_one(o, target, &objects->gate, &offsets, watched, vec, n_vec,
+				written, grown, punched);
 		if (o->used && o->error != 0 && r == 0)
 			r = cannot_ask(o, &target->space, watched, why);
 	}
@@ -498,6 +523,7 @@ size_t umem_objects_memory(const struct umem_objects *objects)
 
 	for (size_t i = 0; i < objects->n; i++)
 		bytes += umem_pageset_memory(&objects->v[i].data) +
-			umem_pageset_memory(&objects->v[i].added);
+			umem_pageset_memory(&objects->v[i].added) +
+			umem_pageset_memory(&objects->v[i].refill.zeros);
 	return bytes;
 }

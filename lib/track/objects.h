@@ -15,6 +15,7 @@
 #include "lib/kern/filecache.h"
 #include "lib/mem/pageset.h"
 #include "lib/mem/target.h"
+#include "lib/track/refill.h"
 
 /**
  * struct umem_object - one shared object.
@@ -24,6 +25,7 @@
  * @stamp: taken before @data was read.
  * @data: pages of the file that held data, by file offset.
  * @added: of @data, what umem_objects_watch() found; other mappings do not know it yet.
+ * @refill: looks for holes that were filled again.
  * @used: a watched region maps it.
  */
 struct umem_object {
@@ -35,14 +37,19 @@ struct umem_object {
 	struct umem_file_stamp stamp;
 	struct umem_pageset data;
 	struct umem_pageset added;
+	struct umem_refill refill;
 	bool used;
 };
 
-/** struct umem_objects - all objects of a target; all zero is empty. */
+/**
+ * struct umem_objects - all objects of a target; all zero is empty.
+ * @gate: whether anything happened that fills holes.
+ */
 struct umem_objects {
 	struct umem_object *v;
 	size_t n;
 	size_t room;
+	struct umem_refill_gate gate;
 };
 
 /** umem_objects_deinit - close and free everything. */

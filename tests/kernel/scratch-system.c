@@ -15,7 +15,8 @@
 
 #include "tests/kernel/scratch.h"
 
-#define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+#define POOL         "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+#define SHMEM_FOLIOS "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/shmem_enabled"
 
 #define MAX_HOOKS 4
 
@@ -23,6 +24,8 @@ static pid_t borrower;
 static unsigned borrowed_hugepages;
 static void (*hooks[MAX_HOOKS])(void);
 static int n_hooks;
+/* What was chosen before: "always [never] advise" has it in brackets. */
+static char shmem_folios[16];
 
 bool k_read_u64(const char *path, uint64_t *ret_value)
 {
@@ -98,6 +101,28 @@ void k_at_end(void (*give_back_hook)(void))
 	borrow();
 	T_CHECK(n_hooks < MAX_HOOKS);
 	hooks[n_hooks++] = give_back_hook;
+}
+
+static void shmem_folios_back(void)
+{
+	k_write_text(SHMEM_FOLIOS, shmem_folios);
+}
+
+void k_shmem_folios(void)
+{
+	char text[128] = "", *word, *end;
+	int fd = open(SHMEM_FOLIOS, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		T_SKIP("no folios of 64 kB for shared memory: %s", strerror(errno));
+	T_CHECK(read(fd, text, sizeof(text) - 1) > 0);
+	close(fd);
+	word = strchr(text, '[');
+	end = word ? strchr(word, ']') : NULL;
+	T_CHECK(end && (size_t)(end - word) <= sizeof(shmem_folios), "%s", text);
+	memcpy(shmem_folios, word + 1, (size_t)(end - word) - 1);
+	k_at_end(shmem_folios_back);
+	T_OK(k_write_text(SHMEM_FOLIOS, "advise"));
 }
 
 void k_hugepages(unsigned n)

@@ -144,6 +144,13 @@ void k_zram_set(const char *path, const char *file, const char *value);
 uint64_t k_zram_stat(const char *path, const char *file, int field);
 
 /**
+ * k_shmem_folios - folios of 64 kB for shared memory that asks for huge pages
+ * (MADV_HUGEPAGE), on the whole machine until this program ends. Skips where the kernel
+ * has none (before Linux 6.11).
+ */
+void k_shmem_folios(void);
+
+/**
  * k_at_end - run @give_back_hook when this program ends, by exit(3) or by a signal;
  * it makes system calls only. A few hooks a program, the last one runs first.
  */

@@ -198,7 +198,7 @@ bool act_mmap(struct actor_area *a)
 		return false;
 	}
 	T_CHECK((uint64_t)at == a->at);
-	if (a->kind == ACT_THP)
+	if (a->kind == ACT_THP || (board->folios && !act_is_private(a) && a->object >= 0))
 		madvise(at, a->pages * PAGE, MADV_HUGEPAGE);
 	return true;
 }
@@ -297,7 +297,7 @@ static void do_command(bool same_round)
 	}
 }
 
-void actor_run(int fd, uint64_t seed, uint64_t steps, bool swap, bool hugetlb)
+void actor_run(int fd, uint64_t seed, const struct trial_options *options)
 {
 	char command;
 
@@ -305,9 +305,10 @@ void actor_run(int fd, uint64_t seed, uint64_t steps, bool swap, bool hugetlb)
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
 			0) == (void *)BOARD_AT);
 	state = board->seed = seed;
-	board->steps = steps;
-	board->swap = swap;
-	board->hugetlb = hugetlb;
+	board->steps = options->steps;
+	board->swap = options->swap;
+	board->folios = options->folios;
+	board->hugetlb = options->hugetlb;
 	for (int i = 0; i < 10; i++)
 		act_create();
 	do_command(false);

@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tests/torture/trial.h"
+
 #define PAGE 4096ull
 #define HUGE (2ull << 20)
 
@@ -95,7 +97,7 @@ struct actor_touch {
 
 /**
  * struct actor_board - the face of the actor.
- * @seed, @steps, @swap, @hugetlb: orders, written before a command is sent.
+ * @seed, @steps, @swap, @folios, @hugetlb: orders, written before a command is sent.
  * @done: commands that were carried out.
  * @n_touches, @touches: since the last command; if full, @touched_all.
  * @log: the steps of the last command, as text.
@@ -104,6 +106,7 @@ struct actor_board {
 	uint64_t seed;
 	uint64_t steps;
 	uint64_t swap;
+	uint64_t folios;
 	uint64_t hugetlb;
 	uint64_t done;
 	uint64_t n_areas;
@@ -121,7 +124,7 @@ struct actor_board {
  * actor_run - be the actor; commands come by @fd, a byte each: '+' goes on in
  * the round of the last one, any other begins a round. Never returns.
  */
-void actor_run(int fd, uint64_t seed, uint64_t steps, bool swap, bool hugetlb)
+void actor_run(int fd, uint64_t seed, const struct trial_options *options)
 	__attribute__((noreturn));
 
 /* Inside of the actor, shared by its files. */

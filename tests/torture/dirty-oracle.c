@@ -4,7 +4,8 @@
  * processes of its own (trial.c).
  *
  * SEED=N gives the first seed, and so replays one; --seeds, --rounds, --steps,
- * --jobs; --swap sets up swap on zram; --verbose prints all steps and ranges.
+ * --jobs; --swap sets up swap on zram; --folios gives shared memory folios of 64 kB;
+ * --verbose prints all steps and ranges.
  */
 #include <getopt.h>
 #include <sys/wait.h>
@@ -105,7 +106,7 @@ int main(int argc, char **argv)
 		{ "seeds", required_argument, NULL, 'n' },
 		{ "rounds", required_argument, NULL, 'r' },
 		{ "steps", required_argument, NULL, 's' }, { "swap", no_argument, NULL, 'w' },
-		{ "jobs", required_argument, NULL, 'j' },
+		{ "jobs", required_argument, NULL, 'j' }, { "folios", no_argument, NULL, 'f' },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ 0 },
 	};
@@ -122,6 +123,7 @@ int main(int argc, char **argv)
 		if (c == 'j')
 			options.jobs = number(optarg) == 1 ? 1 : 2;
 		options.swap |= c == 'w';
+		options.folios |= c == 'f';
 		options.verbose |= c == 'v';
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -134,6 +136,8 @@ int main(int argc, char **argv)
 		options.hugetlb = true;
 		k_hugepages(60);
 	}
+	if (options.folios)
+		k_shmem_folios();
 	if (options.swap)
 		k_zram_swap(1ull << 30);
 	failed = run_seeds(&options, seed, &sum);

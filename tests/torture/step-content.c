@@ -140,12 +140,7 @@ static void truncate_object(void)
 	if (ftruncate(o->fd, (off_t)(to * PAGE)) == 0)
 		o->pages = to;
 	act_log("  truncate %#llx to %llu", (unsigned long long)a->at, (unsigned long long)to);
-	/*
-	 * Known fault, see LIMITS in umemctl(1): pages of a disk's file that were cut off while
-	 * they were not mapped, and are zeros again in the same round, are missed now and
-	 * then (SEED=20317358486754, --seeds 1 --rounds 50 --steps 12, before this exception).
-	 */
-	if (act_below(2) && to < a->offset + a->pages && a->kind != ACT_FILE_SHARED) {
+	if (act_below(2) && to < a->offset + a->pages) {
 		to = a->offset + a->pages;
 		if (ftruncate(o->fd, (off_t)(to * PAGE)) == 0)
 			o->pages = to;

@@ -70,10 +70,11 @@ static void complain(struct trial *t, uint64_t addr, const char *what)
 {
 	if (t->n_bad++ == 0)
 		fprintf(stderr,
-			"FAIL: SEED=%llu dirty-oracle --seeds 1 --rounds %u --steps %u%s: "
+			"FAIL: SEED=%llu dirty-oracle --seeds 1 --rounds %u --steps %u%s%s: "
 			"round %u\n%s\n",
 			(unsigned long long)t->seed, t->options->rounds, t->options->steps,
-			t->options->swap ? " --swap" : "", t->round, t->board.log);
+			t->options->swap ? " --swap" : "",
+			t->options->folios ? " --folios" : "", t->round, t->board.log);
 	if (t->n_bad > 12)
 		return;
 	fprintf(stderr, "%s at %#llx\n", what, (unsigned long long)addr);
@@ -320,8 +321,7 @@ static int start_actor(struct trial *t)
 	t->pid = t_fork();
 	if (t->pid == 0) {
 		close(pair[0]);
-		actor_run(pair[1], t->seed, t->options->steps, t->options->swap,
-			t->options->hugetlb);
+		actor_run(pair[1], t->seed, t->options);
 	}
 	close(pair[1]);
 	/* The actor's descriptor has the number that ours had. */

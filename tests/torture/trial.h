@@ -14,6 +14,7 @@
  * @seeds, @jobs: how many, and at a time.
  * @rounds, @steps: of each seed; steps a round.
  * @swap: the machine has swap: more reclaim, fewer pictures.
+ * @folios: shared memory that asks for it gets folios of several pages.
  * @hugetlb: there are huge pages to be had.
  */
 struct trial_options {
@@ -22,6 +23,7 @@ struct trial_options {
 	unsigned steps;
 	unsigned jobs;
 	bool swap;
+	bool folios;
 	bool verbose;
 	bool hugetlb;
 };
