@@ -120,6 +120,8 @@ static const struct row rows[] = {
 	{ CALL(nanosleep), false, { { 0 } }, "letting the target go on in between" },
 	{ CALL(clock_nanosleep), false, { { 0 } }, "the same" },
 	{ CALL(sched_yield), false, { { 0 } }, "the same" },
+	{ CALL(sched_getaffinity), false, { { 1, NUMBER, 0 } }, "where it works: lib/op/beside.c" },
+	{ CALL(sched_setaffinity), false, { { 1, NUMBER, 0 } }, "the same" },
 
 	/* where pages are: lib/mem/residency_object.c, residency_core.c, residency_huge.c */
 	{ SYS_cachestat, false, { { 0 } }, "of an object" },

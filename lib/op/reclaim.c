@@ -250,8 +250,11 @@ int umem_reclaim_work(struct umem_reclaim *reclaim, uint64_t max_bytes, bool *re
 		struct umem_reclaim_target *t = reclaim->list.targets[reclaim->turn];
 		struct umem_note why = { 0 };
 		uint64_t bytes = 0;
-		int r = umem_reclaim_target_work(t, left, now_ns, &reclaim->random, &bytes, &why);
+		int r;
 
+		umem_beside_begin(&t->beside, t->target->proc_fd);
+		r = umem_reclaim_target_work(t, left, now_ns, &reclaim->random, &bytes, &why);
+		umem_beside_end(&t->beside, bytes >> UMEM_PAGE_SHIFT);
 		if (r < 0 && r != -ENOMEM)
 			r = umem_reclaim_list_give_up(&reclaim->list, reclaim->turn, r, &why);
 		else if (r == UMEM_GONE || (r == 0 && bytes == 0))

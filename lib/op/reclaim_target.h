@@ -8,6 +8,7 @@
 #include "lib/kern/cgroup.h"
 #include "lib/kern/psi.h"
 #include "lib/mem/residency.h"
+#include "lib/op/beside.h"
 #include "lib/op/reclaim.h"
 #include "lib/op/reclaim_returns.h"
 #include "lib/op/touch.h"
@@ -52,6 +53,7 @@
  *	trial (1), and the slice.
  * @looked_ns: when it was looked at last. @dt_ns: since the look before.
  * @merged_ns: when slices were merged last.
+ * @beside: on which processor it is worked on.
  */
 struct umem_reclaim_target {
 	struct umem_reclaim_seen seen;
@@ -100,6 +102,7 @@ struct umem_reclaim_target {
 	size_t next;
 	uint64_t looked_ns;
 	uint64_t dt_ns;
+	struct umem_beside beside;
 	uint64_t merged_ns;
 };
 
