@@ -30,6 +30,57 @@ int umem_count_slices(struct umem_pageset *set, const struct umem_slices *slices
 	return 0;
 }
 
+/* Ranges longer than this may be next to empty. */
+#define LONG_BYTES (1ull << 30)
+#define CELL_BYTES (UMEM_SLICE_PAGES * UMEM_PAGE_BYTES)
+
+/* The cells in which @set has a page, to @cells. */
+static int add_cells(struct umem_pageset *set, struct umem_pageset *cells)
+{
+	struct umem_pageset_iter iter;
+	struct umem_range run;
+	int r = umem_pageset_walk(set, &iter);
+
+	if (r < 0)
+		return r;
+	while (r == 0 && umem_pageset_next(&iter, &run))
+		r = umem_pageset_add(cells, umem_align_down(run.start, CELL_BYTES),
+			umem_align_up(run.end, CELL_BYTES));
+	umem_pageset_walk_end(&iter);
+	return r;
+}
+
+int umem_cells(struct umem_pageset *const *sets, size_t n_sets, const struct umem_ranges *ranges,
+	struct umem_ranges *ret_cells)
+{
+	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset cells = { 0 };
+	struct umem_pageset_iter iter;
+	struct umem_range run;
+	bool any_long = false;
+	int r = 0;
+
+	for (size_t i = 0; i < ranges->n; i++)
+		any_long |= ranges->v[i].end - ranges->v[i].start > LONG_BYTES;
+	for (size_t i = 0; i < n_sets && any_long && r == 0; i++)
+		r = add_cells(sets[i], &cells);
+	for (size_t i = 0; i < ranges->n && r == 0; i++) {
+		const struct umem_range *range = &ranges->v[i];
+
+		if (range->end - range->start <= LONG_BYTES) {
+			r = umem_ranges_add(ret_cells, range->start, range->end);
+			continue;
+		}
+		r = umem_pageset_walk_from(&cells, range->start, &iter);
+		if (r < 0)
+			return r;
+		while (r == 0 && umem_pageset_next(&iter, &run) && run.start < range->end)
+			r = umem_ranges_add(ret_cells, umem_max_u64(run.start, range->start),
+				umem_min_u64(run.end, range->end));
+		umem_pageset_walk_end(&iter);
+	}
+	return r;
+}
+
 uint32_t umem_count_range(struct umem_pageset *set, uint64_t start, uint64_t end)
 {
 	struct umem_pageset_iter iter;

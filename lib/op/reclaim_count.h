@@ -16,6 +16,19 @@
 int umem_count_slices(struct umem_pageset *set, const struct umem_slices *slices,
 	uint32_t *counts);
 
+/**
+ * umem_cells - where there is anything to make slices of.
+ * @sets, @n_sets: pages that count.
+ * @ranges: all that could have slices. A program may reserve many TiB and use little of
+ *          it (sanitizers, WebAssembly): of ranges longer than 1 GiB only those cells of
+ *          UMEM_SLICE_PAGES are of interest in which there is a page of @sets.
+ * @ret_cells: empty; gets them, ascending.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int umem_cells(struct umem_pageset *const *sets, size_t n_sets, const struct umem_ranges *ranges,
+	struct umem_ranges *ret_cells);
+
 /** umem_count_range - pages of @set in [@start, @end), at most UINT32_MAX. */
 uint32_t umem_count_range(struct umem_pageset *set, uint64_t start, uint64_t end);
 

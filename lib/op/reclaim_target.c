@@ -351,6 +351,21 @@ static void find_stalls(struct umem_reclaim_target *t)
 		t->psi = psi;
 }
 
+/* Slices for all that is there, or was when it was looked at last. */
+static int find_slices(struct umem_reclaim_target *t)
+{
+	UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges cells = { 0 };
+	struct umem_pageset *const sets[] = {
+		umem_residency_pages(t->map, UMEM_STATE_RESIDENT),
+		umem_residency_pages(t->map, UMEM_STATE_SWAPPED),
+		&t->out,
+		&t->trial,
+	};
+	int r = umem_cells(sets, UMEM_ARRAY_LEN(sets), &t->can_go, &cells);
+
+	return r == 0 ? umem_slices_sync(&t->slices, &cells) : r;
+}
+
 static int note_interval(struct umem_reclaim_target *t, const struct umem_reclaim_swap *swap,
 	struct umem_note *note)
 {
@@ -365,7 +380,7 @@ static int note_interval(struct umem_reclaim_target *t, const struct umem_reclai
 		r = umem_pageset_keep(umem_residency_pages(t->map, UMEM_STATE_SWAPPED),
 			&t->can_go);
 	if (r == 0)
-		r = umem_slices_sync(&t->slices, &t->can_go);
+		r = find_slices(t);
 	if (r != 0)
 		return r;
 	at_risk = calloc(umem_max_u64(t->slices.n, 1), sizeof(*at_risk));

@@ -130,12 +130,56 @@ static void test_pick_is_fair(void **state)
 		assert_in_range(hits[i], 816, 1184);
 }
 
+/*
+ * A short range, one of 20 TiB with a few pages in it, and pages outside of both: a cell
+ * is there if it is of the short range or holds a page.
+ */
+static void test_cells(void **state)
+{
+	const uint64_t cell = UMEM_SLICE_PAGES * UMEM_PAGE_BYTES, low = 5 * cell + UMEM_PAGE_BYTES;
+	const uint64_t far = 1ull << 40, far_end = far + (20ull << 40) - UMEM_PAGE_BYTES;
+	uint64_t random = t_seed();
+
+	(void)state;
+	for (int round = 0; round < 50; round++) {
+		UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset one = { 0 }, other = { 0 };
+		UMEM_CLEANUP(umem_ranges_deinit) struct umem_ranges all = { 0 }, cells = { 0 };
+		struct umem_pageset *const sets[] = { &one, &other };
+		uint64_t pages[64], bytes = 0, expected = 8 * cell;
+
+		assert_int_equal(umem_ranges_add(&all, low, low + 8 * cell), 0);
+		assert_int_equal(umem_ranges_add(&all, far, far_end), 0);
+		for (size_t i = 0; i < 64; i++) {
+			pages[i] = far - 4 * cell + t_below(&random, 20ull << 28) * UMEM_PAGE_BYTES;
+			assert_int_equal(umem_pageset_add(sets[i % 2], pages[i],
+				pages[i] + UMEM_PAGE_BYTES), 0);
+		}
+		assert_int_equal(umem_cells(sets, 2, &all, &cells), 0);
+		for (size_t i = 0; i < cells.n; i++)
+			bytes += cells.v[i].end - cells.v[i].start;
+		for (size_t i = 0; i < 64; i++) {
+			uint64_t start = umem_align_down(pages[i], cell);
+			bool twice = false;
+
+			for (size_t k = 0; k < i; k++)
+				twice |= umem_align_down(pages[k], cell) == start;
+			if (twice || pages[i] < far || pages[i] >= far_end)
+				continue;
+			assert_true(umem_ranges_overlaps(&cells, pages[i],
+				pages[i] + UMEM_PAGE_BYTES));
+			expected += umem_min_u64(start + cell, far_end) - start;
+		}
+		assert_int_equal(bytes, expected);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_counts),
 		cmocka_unit_test(test_pick),
 		cmocka_unit_test(test_pick_is_fair),
+		cmocka_unit_test(test_cells),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
