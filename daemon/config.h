@@ -63,7 +63,8 @@ struct config_rule {
  * @admin_gid: whose members may do all; (gid_t)-1 for nobody.
  * @worker_uid, @worker_gid: what workers become when umemd is root.
  * @worker_timeout_ns: a call of a worker that takes longer means that it hangs.
- * @slow_reader_ns: a client that reads nothing for so long is dropped.
+ * @slow_reader_ns: a client that reads nothing for so long is dropped, or does not end a
+ *	message that has descriptors.
  * @keep_over_restart: have the service manager keep targets while umemd restarts.
  * @keep_orphans_ns: how long such a target waits for its owner.
  * @kept_ended_ns: how long a kept target that ended is still told about.

@@ -87,6 +87,12 @@ static bool find_session(struct call *call)
 	return false;
 }
 
+/* Is it of use to it that descriptors come along? */
+static bool takes_fds(const struct method *method)
+{
+	return method->run == targets_hand_off || method->run == snapshot_take;
+}
+
 void methods_dispatch(struct call *call)
 {
 	const struct umem_call *message = &call->message;
@@ -117,5 +123,8 @@ void methods_dispatch(struct call *call)
 	}
 	if (call->method->permission == METHOD_OWN_TARGET && !find_session(call))
 		return;
+	/* A call may last; what it does not need is not kept open meanwhile. */
+	if (!takes_fds(call->method))
+		call_close_fds(call);
 	call->method->run(call);
 }

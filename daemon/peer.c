@@ -14,6 +14,10 @@
  * one that sends what is no message. Replies never gather: a method that sends many
  * waits for drained() before the next.
  *
+ * Descriptors do not wait for long: one of them may be the other end of a connection, this
+ * one's even, which could then never end. A message that has some is to be whole within
+ * SlowReader, and a method that takes none does not keep any.
+ *
  * Everything that happens to a peer starts in on_ready(), so that no handler is
  * called from within another one.
  */
@@ -47,10 +51,15 @@ static void close_frame(struct peer *peer, struct umem_frame *frame)
 	umem_frame_deinit(frame);
 }
 
-static void free_call(struct call *call)
+void call_close_fds(struct call *call)
 {
 	for (size_t i = 0; i < call->frame.n_fds; i++)
 		pool_close_fd(call->manager->pool, umem_fd_take(&call->frame.fds[i]));
+}
+
+static void free_call(struct call *call)
+{
+	call_close_fds(call);
 	umem_frame_deinit(&call->frame);
 	umem_call_deinit(&call->message);
 	free(call);
@@ -79,6 +88,7 @@ void peer_drop(struct peer *peer, const char *why)
 	umem_outbox_deinit(&peer->outbox);
 	loop_watch_free(peer->watch);
 	loop_timer_free(peer->stalled);
+	loop_timer_free(peer->unended);
 	umem_fd_close(peer->sock);
 	umem_fd_close(peer->pidfd);
 	peer->user->n_peers--;
@@ -267,6 +277,10 @@ static void watch_on(struct peer *peer)
 		loop_timer_clear(peer->stalled);
 	else if (!loop_timer_is_set(peer->stalled))
 		loop_timer_set(peer->stalled, peer->manager->config.slow_reader_ns);
+	if (peer->call || waits || peer->inbox.n_fds == 0)
+		loop_timer_clear(peer->unended);
+	else if (!loop_timer_is_set(peer->unended))
+		loop_timer_set(peer->unended, peer->manager->config.slow_reader_ns);
 }
 
 static void on_ready(void *user, unsigned what)
@@ -305,6 +319,14 @@ static void on_stalled(void *user)
 	peer_drop(peer, "it does not read what it asked for");
 }
 
+static void on_unended(void *user)
+{
+	struct peer *peer = user;
+
+	peer->manager->stats.drops[STATS_NO_MESSAGE]++;
+	peer_drop(peer, "it sent descriptors, and not the rest of their message");
+}
+
 /* How many there may be. Return: NULL, or what there are too many of. */
 static const char *too_many(struct manager *m, const struct user *user)
 {
@@ -329,6 +351,8 @@ static int start(struct peer *peer)
 
 	if (r == 0)
 		r = loop_timer_new(m->loop, on_stalled, peer, &peer->stalled);
+	if (r == 0)
+		r = loop_timer_new(m->loop, on_unended, peer, &peer->unended);
 	if (r < 0)
 		return r;
 	if (getsockopt(peer->sock, SOL_SOCKET, SO_PEERPIDFD, &peer->pidfd, &len) < 0)
