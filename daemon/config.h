@@ -74,6 +74,8 @@ struct config_rule {
  * @connections, @targets: at most, altogether.
  * @user_connections, @user_targets, @user_requests: at most, of one user; requests are
  *	those that are being attached at a time.
+ * @user_descriptors, @user_memory_bytes: held for one user, as quota.h counts them.
+ * @user_rate_bytes_s: sent to one user a second; 0 for no limit.
  * @look_ns: how often processes are looked for that a rule is about.
  * @rules, @n_rules: in the order of the files.
  */
@@ -96,6 +98,9 @@ struct config {
 	uint64_t user_connections;
 	uint64_t user_targets;
 	uint64_t user_requests;
+	uint64_t user_descriptors;
+	uint64_t user_memory_bytes;
+	uint64_t user_rate_bytes_s;
 	uint64_t look_ns;
 	struct config_rule rules[CONFIG_RULES];
 	size_t n_rules;
