@@ -35,6 +35,7 @@ static const struct method table[] = {
 	{ "io.umemd.Reclaim", "Set", METHOD_OWN_TARGET, false, reclaim_set },
 	{ "io.umemd.Reclaim", "Get", METHOD_OWN_TARGET, false, reclaim_get },
 	{ "io.umemd.Reclaim", "Status", METHOD_OWN_TARGET, false, reclaim_status },
+	{ "io.umemd.Reclaim", "Rules", METHOD_ANYBODY, false, reclaim_rules },
 	{ "io.umemd.Snapshot", "Take", METHOD_OWN_TARGET, true, snapshot_take },
 	{ "io.umemd.Snapshot", "Cancel", METHOD_OWN_TARGET, false, snapshot_cancel },
 };
