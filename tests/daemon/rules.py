@@ -223,4 +223,5 @@ def checked(programs):
 
 
 if __name__ == "__main__":
-    main_with_swap([appear, by_cgroup, reload, not_to_be_had, told_of_rules, restarts, checked], sys.argv)
+    main_with_swap([appear, by_cgroup, reload, not_to_be_had, told_of_rules, restarts, checked],
+                   sys.argv)
