@@ -42,6 +42,9 @@ struct call {
 	void *user;
 };
 
+/** call_close_fds - close what came along and was not taken. */
+void call_close_fds(struct call *call);
+
 /** call_reply - the last reply; @parameters (NULL: none) and @call are consumed. */
 void call_reply(struct call *call, struct umem_json *parameters);
 

@@ -288,6 +288,9 @@ static const struct key keys[] = {
 	KEY("Quota", "UserConnections", user_connections, count, "a number above 0"),
 	KEY("Quota", "UserTargets", user_targets, count, "a number above 0"),
 	KEY("Quota", "UserRequests", user_requests, count, "a number above 0"),
+	KEY("Quota", "UserDescriptors", user_descriptors, count, "a number above 0"),
+	KEY("Quota", "UserMemory", user_memory_bytes, size, "a size, like 64M"),
+	KEY("Quota", "UserRate", user_rate_bytes_s, size, "a size, like 64M"),
 #undef KEY
 #undef ID
 };
@@ -346,6 +349,8 @@ void config_defaults(struct config *ret_config)
 		.user_connections = 256,
 		.user_targets = 1024,
 		.user_requests = 8,
+		.user_descriptors = 32768,
+		.user_memory_bytes = 1u << 30,
 		.look_ns = 10000000000ull,
 	};
 }

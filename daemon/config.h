@@ -63,7 +63,8 @@ struct config_rule {
  * @admin_gid: whose members may do all; (gid_t)-1 for nobody.
  * @worker_uid, @worker_gid: what workers become when umemd is root.
  * @worker_timeout_ns: a call of a worker that takes longer means that it hangs.
- * @slow_reader_ns: a client that reads nothing for so long is dropped.
+ * @slow_reader_ns: a client that reads nothing for so long is dropped, or does not end a
+ *	message that has descriptors.
  * @keep_over_restart: have the service manager keep targets while umemd restarts.
  * @keep_orphans_ns: how long such a target waits for its owner.
  * @kept_ended_ns: how long a kept target that ended is still told about.
@@ -73,6 +74,8 @@ struct config_rule {
  * @connections, @targets: at most, altogether.
  * @user_connections, @user_targets, @user_requests: at most, of one user; requests are
  *	those that are being attached at a time.
+ * @user_descriptors, @user_memory_bytes: held for one user, as quota.h counts them.
+ * @user_rate_bytes_s: sent to one user a second; 0 for no limit.
  * @look_ns: how often processes are looked for that a rule is about.
  * @rules, @n_rules: in the order of the files.
  */
@@ -95,6 +98,9 @@ struct config {
 	uint64_t user_connections;
 	uint64_t user_targets;
 	uint64_t user_requests;
+	uint64_t user_descriptors;
+	uint64_t user_memory_bytes;
+	uint64_t user_rate_bytes_s;
 	uint64_t look_ns;
 	struct config_rule rules[CONFIG_RULES];
 	size_t n_rules;

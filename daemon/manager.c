@@ -29,6 +29,7 @@
 #include "daemon/rules.h"
 #include "daemon/session.h"
 #include "daemon/take.h"
+#include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/note.h"
 
@@ -111,10 +112,27 @@ void manager_session_left(struct manager *m)
 		loop_stop(m->loop);
 }
 
+/* Those that have nothing, and have waited for what they got. */
+static void forget_users(struct manager *m)
+{
+	const uint64_t rate = m->config.user_rate_bytes_s, now_ns = umem_now_ns();
+	struct user *user, *next;
+
+	for (user = LIST_FIRST(&m->users); user; user = next) {
+		next = LIST_NEXT(user, entry);
+		if (user->n_peers || user->n_sessions || user->n_requests ||
+			(rate && !umem_bucket_is_full(&user->sent, rate, now_ns)))
+			continue;
+		LIST_REMOVE(user, entry);
+		free(user);
+	}
+}
+
 struct user *manager_user(struct manager *m, uid_t uid)
 {
 	struct user *user;
 
+	forget_users(m);
 	LIST_FOREACH(user, &m->users, entry)
 		if (user->uid == uid)
 			return user;
@@ -126,12 +144,9 @@ struct user *manager_user(struct manager *m, uid_t uid)
 	return user;
 }
 
-void manager_user_left(struct user *user)
+void manager_user_left(struct manager *m)
 {
-	if (user->n_peers || user->n_sessions || user->n_requests)
-		return;
-	LIST_REMOVE(user, entry);
-	free(user);
+	forget_users(m);
 }
 
 /* Each target takes some ten descriptors: take what there may be. */

@@ -14,6 +14,7 @@
 #include "daemon/loop.h"
 #include "daemon/pool.h"
 #include "daemon/stats.h"
+#include "lib/base/bucket.h"
 #include "lib/proto/interfaces.h"
 
 struct metrics;
@@ -28,12 +29,18 @@ struct take;
  * struct user - what one user has; forgotten when that is nothing.
  * @uid: who.
  * @n_peers, @n_sessions, @n_requests: connections, targets, attachments on their way.
+ * @counted_bytes, @counted_ns: memory that it had, and when: see quota.h.
+ * @sent: bytes that it was sent of late. @told: quotas that it reached, and the log knows.
  */
 struct user {
 	uid_t uid;
 	uint64_t n_peers;
 	uint64_t n_sessions;
 	uint64_t n_requests;
+	uint64_t counted_bytes;
+	uint64_t counted_ns;
+	struct umem_bucket sent;
+	unsigned told;
 	LIST_ENTRY(user) entry;
 };
 
@@ -95,8 +102,8 @@ void manager_stop(struct manager *manager);
 /** manager_user - the record of a user, made if need be. Return: NULL without memory. */
 struct user *manager_user(struct manager *manager, uid_t uid);
 
-/** manager_user_left - forget @user if it has nothing more. */
-void manager_user_left(struct user *user);
+/** manager_user_left - a user has less: forget those who have nothing more. */
+void manager_user_left(struct manager *manager);
 
 /** manager_session_left - a session is gone. */
 void manager_session_left(struct manager *manager);

@@ -14,6 +14,7 @@
 #include "daemon/methods.h"
 #include "daemon/pass_on.h"
 #include "daemon/peer.h"
+#include "daemon/quota.h"
 #include "daemon/session.h"
 #include "daemon/take.h"
 #include "lib/base/clock.h"
@@ -60,6 +61,29 @@ static void on_done(void *user, const struct session_result *result)
 		call_fail(call, -EPROTO, &unsealed);
 }
 
+/* Memory that rounds of a target take which is to be tracked, as far as that can be told. */
+static uint64_t memory_of_start(struct call *call)
+{
+	const struct umem_json *regions = umem_json_get(call->message.parameters, "regions");
+	const struct usage *usage = &call->session->usage;
+	const uint64_t most = 1ull << 57; /* bytes of any address space */
+	uint64_t bytes = 0;
+
+	session_look(call->session);
+	if (umem_json_count(regions) == 0 && usage->known)
+		bytes = usage->resident_bytes + usage->swapped_bytes;
+	for (size_t i = 0; i < umem_json_count(regions); i++) {
+		const struct umem_json *item = umem_json_item(regions, i);
+		int64_t start = umem_json_get_int(item, "start", 0);
+		int64_t end = umem_json_get_int(item, "end", 0);
+
+		/* What is no range is refused by the worker. */
+		if (start >= 0 && end > start)
+			bytes = umem_min_u64(bytes + (uint64_t)(end - start), most);
+	}
+	return quota_tracked_bytes(bytes);
+}
+
 void dirty_start(struct call *call)
 {
 	static const struct umem_note opened = {
@@ -77,13 +101,18 @@ void dirty_start(struct call *call)
 		r = umem_note_set(&note, -EBUSY, 0, "a snapshot of process %d is being taken, "
 			"which has its write protection: wait for its end", (int)pid);
 		call_fail(call, r, &note);
-	} else {
+	} else if (!quota_refuses_memory(call, memory_of_start(call))) {
 		session_do(call->session, "Watch", pass_on_parameters(call), on_done, call);
 	}
 }
 
 void dirty_collect(struct call *call)
 {
+	const char *form = umem_json_get_text(call->message.parameters, "form", "numbers");
+
+	/* Numbers take none, and are asked for often. */
+	if (strcmp(form, "numbers") != 0 && quota_refuses_result(call))
+		return;
 	session_do(call->session, "Collect", pass_on_parameters(call), on_done, call);
 }
 

@@ -4,7 +4,9 @@
 
 #include "daemon/keep.h"
 #include "daemon/methods.h"
+#include "daemon/peer.h"
 #include "daemon/reclaim.h"
+#include "daemon/rules.h"
 #include "daemon/session.h"
 #include "lib/base/fd.h"
 
@@ -97,5 +99,14 @@ void reclaim_status(struct call *call)
 	if (reclaim_last(reclaim))
 		umem_json_set_consume(parameters, "interval",
 			umem_json_share(reclaim_last(reclaim)));
+	call_reply(call, parameters);
+}
+
+void reclaim_rules(struct call *call)
+{
+	struct umem_json *parameters = umem_json_object();
+
+	umem_json_set_consume(parameters, "rules", call->peer->who.admin ?
+		rules_describe(call->manager->rules) : umem_json_array());
 	call_reply(call, parameters);
 }

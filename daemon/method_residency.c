@@ -13,6 +13,7 @@
 #include "daemon/manager.h"
 #include "daemon/methods.h"
 #include "daemon/pass_on.h"
+#include "daemon/quota.h"
 #include "daemon/session.h"
 
 static void fail(struct call *call, const struct session_result *result)
@@ -43,6 +44,8 @@ static void on_mapped(void *user, const struct session_result *result)
 
 void residency_map(struct call *call)
 {
+	if (quota_refuses_result(call))
+		return;
 	session_do(call->session, "Map", pass_on_parameters(call), on_mapped, call);
 }
 

@@ -25,6 +25,7 @@
 #include "daemon/manager.h"
 #include "daemon/methods.h"
 #include "daemon/peer.h"
+#include "daemon/quota.h"
 #include "daemon/session.h"
 #include "daemon/shot.h"
 #include "daemon/take.h"
@@ -69,6 +70,16 @@ static struct take *find_take(const struct manager *manager, pid_t pid)
 bool snapshot_is_taken(const struct manager *manager, pid_t pid)
 {
 	return find_take(manager, pid) != NULL;
+}
+
+uint64_t snapshots_of(const struct manager *manager, uid_t uid)
+{
+	const struct take *take;
+	uint64_t n = 0;
+
+	LIST_FOREACH(take, &manager->takes, entry)
+		n += take->who.uid == uid;
+	return n;
 }
 
 bool snapshot_is_leaving(const struct manager *manager, pid_t pid)
@@ -324,7 +335,7 @@ void snapshot_take(struct call *call)
 	size_t n = 0;
 	int r;
 
-	if (!check(call, tracked))
+	if (!check(call, tracked) || quota_refuses_fds(call, QUOTA_SHOT_FDS))
 		return;
 	parameters = umem_json_object();
 	wrong = make_call(call, parameters, fds, &n);

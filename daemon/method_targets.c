@@ -19,6 +19,7 @@
 #include "daemon/manager.h"
 #include "daemon/methods.h"
 #include "daemon/peer.h"
+#include "daemon/quota.h"
 #include "daemon/session.h"
 #include "daemon/take.h"
 #include "lib/base/fd.h"
@@ -29,6 +30,7 @@
 
 /* A target on its way in. */
 struct request {
+	struct manager *manager;
 	struct call *call;
 	struct user *user;
 	struct auth_who who;
@@ -48,7 +50,7 @@ struct request {
 static void free_request(struct request *q)
 {
 	q->user->n_requests--;
-	manager_user_left(q->user);
+	manager_user_left(q->manager);
 	umem_fd_close(q->uffd);
 	acquired_deinit(&q->acquired);
 	free(q->ranges);
@@ -60,33 +62,19 @@ static bool over_quota(struct call *call)
 {
 	const struct manager *m = call->manager;
 	const struct user *user = call->peer->user;
-	const struct {
-		const char *quota;
-		uint64_t now;
-		uint64_t limit;
-	} quotas[] = {
-		{ "Targets", m->n_sessions, m->config.targets },
-		{ "UserTargets", user->n_sessions + user->n_requests, m->config.user_targets },
-		{ "UserRequests", user->n_requests, m->config.user_requests },
+	const struct quota_held held = quota_count(m, user);
+	const struct quota_ask asks[] = {
+		{ STATS_TARGETS, m->n_sessions, 1, m->config.targets },
+		{ STATS_USER_TARGETS, user->n_sessions + user->n_requests, 1,
+			m->config.user_targets },
+		{ STATS_USER_REQUESTS, user->n_requests, 1, m->config.user_requests },
+		{ STATS_USER_DESCRIPTORS, held.fds, QUOTA_TARGET_FDS, m->config.user_descriptors },
+		{ STATS_USER_MEMORY, held.memory_bytes, 1, m->config.user_memory_bytes },
 	};
 
-	for (size_t i = 0; i < UMEM_ARRAY_LEN(quotas); i++) {
-		struct umem_json *parameters;
-		char text[128];
-
-		if (quotas[i].now < quotas[i].limit)
-			continue;
-		snprintf(text, sizeof(text), "user %u has reached the limit of %llu (%s)",
-			(unsigned)user->uid, (unsigned long long)quotas[i].limit,
-			quotas[i].quota);
-		log_notice("process %d: %s", (int)call->peer->who.pid, text);
-		stats_quota(&call->manager->stats, quotas[i].quota);
-		parameters = umem_json_object();
-		umem_json_set_text(parameters, "quota", quotas[i].quota);
-		umem_json_set_text(parameters, "text", text);
-		call_error(call, "QuotaExceeded", parameters);
-		return true;
-	}
+	for (size_t i = 0; i < UMEM_ARRAY_LEN(asks); i++)
+		if (quota_refuses_call(call, &asks[i]))
+			return true;
 	return false;
 }
 
@@ -179,6 +167,7 @@ static struct request *new_request(struct call *call, int64_t pid)
 		call_fail(call, -ENOMEM, NULL);
 		return NULL;
 	}
+	q->manager = call->manager;
 	q->call = call;
 	q->user = call->peer->user;
 	q->user->n_requests++;

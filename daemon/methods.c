@@ -35,6 +35,7 @@ static const struct method table[] = {
 	{ "io.umemd.Reclaim", "Set", METHOD_OWN_TARGET, false, reclaim_set },
 	{ "io.umemd.Reclaim", "Get", METHOD_OWN_TARGET, false, reclaim_get },
 	{ "io.umemd.Reclaim", "Status", METHOD_OWN_TARGET, false, reclaim_status },
+	{ "io.umemd.Reclaim", "Rules", METHOD_ANYBODY, false, reclaim_rules },
 	{ "io.umemd.Snapshot", "Take", METHOD_OWN_TARGET, true, snapshot_take },
 	{ "io.umemd.Snapshot", "Cancel", METHOD_OWN_TARGET, false, snapshot_cancel },
 };
@@ -87,6 +88,12 @@ static bool find_session(struct call *call)
 	return false;
 }
 
+/* Is it of use to it that descriptors come along? */
+static bool takes_fds(const struct method *method)
+{
+	return method->run == targets_hand_off || method->run == snapshot_take;
+}
+
 void methods_dispatch(struct call *call)
 {
 	const struct umem_call *message = &call->message;
@@ -117,5 +124,8 @@ void methods_dispatch(struct call *call)
 	}
 	if (call->method->permission == METHOD_OWN_TARGET && !find_session(call))
 		return;
+	/* A call may last; what it does not need is not kept open meanwhile. */
+	if (!takes_fds(call->method))
+		call_close_fds(call);
 	call->method->run(call);
 }

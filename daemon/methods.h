@@ -66,6 +66,7 @@ void residency_cancel(struct call *call);
 void reclaim_set(struct call *call);
 void reclaim_get(struct call *call);
 void reclaim_status(struct call *call);
+void reclaim_rules(struct call *call);
 void snapshot_take(struct call *call);
 void snapshot_cancel(struct call *call);
 

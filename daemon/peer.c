@@ -14,6 +14,13 @@
  * one that sends what is no message. Replies never gather: a method that sends many
  * waits for drained() before the next.
  *
+ * Descriptors do not wait for long: one of them may be the other end of a connection, this
+ * one's even, which could then never end. A message that has some is to be whole within
+ * SlowReader, and a method that takes none does not keep any.
+ *
+ * Of a user who is sent more than UserRate replies are held back (@held), and with them what
+ * that client asks for next, as if it read slowly; only that it is not dropped for it.
+ *
  * Everything that happens to a peer starts in on_ready(), so that no handler is
  * called from within another one.
  */
@@ -27,6 +34,7 @@
 #include "daemon/log.h"
 #include "daemon/manager.h"
 #include "daemon/methods.h"
+#include "daemon/quota.h"
 #include "daemon/session.h"
 #include "lib/base/fd.h"
 
@@ -47,10 +55,15 @@ static void close_frame(struct peer *peer, struct umem_frame *frame)
 	umem_frame_deinit(frame);
 }
 
-static void free_call(struct call *call)
+void call_close_fds(struct call *call)
 {
 	for (size_t i = 0; i < call->frame.n_fds; i++)
 		pool_close_fd(call->manager->pool, umem_fd_take(&call->frame.fds[i]));
+}
+
+static void free_call(struct call *call)
+{
+	call_close_fds(call);
 	umem_frame_deinit(&call->frame);
 	umem_call_deinit(&call->message);
 	free(call);
@@ -79,11 +92,38 @@ void peer_drop(struct peer *peer, const char *why)
 	umem_outbox_deinit(&peer->outbox);
 	loop_watch_free(peer->watch);
 	loop_timer_free(peer->stalled);
+	loop_timer_free(peer->unended);
+	loop_timer_free(peer->turn);
 	umem_fd_close(peer->sock);
 	umem_fd_close(peer->pidfd);
 	peer->user->n_peers--;
-	manager_user_left(peer->user);
+	manager_user_left(peer->manager);
 	free(peer);
+}
+
+/* Send what may be sent. Return: as umem_outbox_send(). */
+static int send_out(struct peer *peer)
+{
+	return peer->held ? -EAGAIN : umem_outbox_send(&peer->outbox, peer->sock);
+}
+
+/* What is last in the outbox counts for its user, and may have to wait. */
+static void pay(struct peer *peer, uint64_t bytes)
+{
+	uint64_t wait_ns = quota_pay(peer->manager, peer->user, (int)peer->who.pid, bytes);
+
+	if (wait_ns == 0)
+		return;
+	peer->held = true;
+	loop_timer_set(peer->turn, wait_ns);
+}
+
+static void on_turn(void *user)
+{
+	struct peer *peer = user;
+
+	peer->held = false;
+	loop_watch_for(peer->watch, LOOP_READ | LOOP_WRITE);
 }
 
 /* Put a reply into the outbox; the frame's descriptors are consumed. */
@@ -91,6 +131,7 @@ static void send_reply(struct call *call, const char *error, struct umem_json *p
 	bool continues, struct umem_frame *frame)
 {
 	struct peer *peer = call->peer;
+	uint64_t bytes = 0;
 	char *text;
 	size_t len;
 	int r;
@@ -104,6 +145,7 @@ static void send_reply(struct call *call, const char *error, struct umem_json *p
 	r = umem_reply_encode_consume(error, parameters ? parameters : umem_json_object(),
 		continues, &text, &len);
 	if (r == 0) {
+		bytes = len + 1 + (frame ? quota_fd_bytes(frame->fds, frame->n_fds) : 0);
 		r = umem_outbox_add_consume(&peer->outbox, text, len, frame ? frame->fds : NULL,
 			frame ? frame->n_fds : 0);
 		if (frame)
@@ -113,8 +155,10 @@ static void send_reply(struct call *call, const char *error, struct umem_json *p
 		umem_frame_deinit(frame);
 	if (r < 0)
 		log_error("out of memory: a reply to process %d is lost", (int)peer->who.pid);
+	else
+		pay(peer, bytes);
 	/* From now on: the socket may be full, and then nothing happens any more. */
-	if (!loop_timer_is_set(peer->stalled))
+	if (!loop_timer_is_set(peer->stalled) && !peer->held)
 		loop_timer_set(peer->stalled, peer->manager->config.slow_reader_ns);
 	loop_watch_for(peer->watch, LOOP_READ | LOOP_WRITE);
 }
@@ -234,21 +278,35 @@ static bool serve_all(struct peer *peer, const char **ret_why)
 		}
 		if (!serve(peer, &frame, ret_why))
 			return false;
-		if (umem_outbox_send(&peer->outbox, peer->sock) == -EPIPE)
+		if (send_out(peer) == -EPIPE)
 			return false;
 	}
 	return true;
 }
 
+/* More descriptors came: are they too many for its user? */
+static bool too_many_fds(struct peer *peer)
+{
+	struct manager *m = peer->manager;
+	const struct quota_ask ask = { STATS_USER_DESCRIPTORS, quota_count(m, peer->user).fds, 0,
+		m->config.user_descriptors };
+	char text[QUOTA_TEXT];
+
+	return quota_refuses(m, peer->user, (int)peer->who.pid, &ask, text);
+}
+
 static bool receive(struct peer *peer, const char **ret_why)
 {
+	size_t before = peer->inbox.n_fds;
 	int r;
 
 	/* Enough was sent ahead. */
 	if (peer->inbox.len > MAX_BYTES)
 		return true;
 	r = umem_inbox_receive(&peer->inbox, peer->sock);
-	if (r == 0 || r == -EAGAIN)
+	if (r == 0 && peer->inbox.n_fds > before && too_many_fds(peer))
+		*ret_why = "too many descriptors of this user (Quota UserDescriptors)";
+	else if (r == 0 || r == -EAGAIN)
 		return true;
 	if (r == -EMSGSIZE)
 		*ret_why = "a message is too long";
@@ -262,11 +320,15 @@ static void watch_on(struct peer *peer)
 	bool waits = !umem_outbox_empty(&peer->outbox);
 
 	loop_watch_for(peer->watch, (peer->inbox.len > MAX_BYTES ? 0 : LOOP_READ) |
-			(waits ? LOOP_WRITE : 0));
-	if (!waits)
+			(waits && !peer->held ? LOOP_WRITE : 0));
+	if (!waits || peer->held)
 		loop_timer_clear(peer->stalled);
 	else if (!loop_timer_is_set(peer->stalled))
 		loop_timer_set(peer->stalled, peer->manager->config.slow_reader_ns);
+	if (peer->call || waits || peer->inbox.n_fds == 0)
+		loop_timer_clear(peer->unended);
+	else if (!loop_timer_is_set(peer->unended))
+		loop_timer_set(peer->unended, peer->manager->config.slow_reader_ns);
 }
 
 static void on_ready(void *user, unsigned what)
@@ -275,7 +337,7 @@ static void on_ready(void *user, unsigned what)
 	size_t before = peer->outbox.bytes;
 	const char *why = NULL;
 	bool fine = true;
-	int r = umem_outbox_send(&peer->outbox, peer->sock);
+	int r = send_out(peer);
 
 	if (peer->outbox.bytes != before)
 		loop_timer_clear(peer->stalled); /* it reads */
@@ -305,9 +367,24 @@ static void on_stalled(void *user)
 	peer_drop(peer, "it does not read what it asked for");
 }
 
-/* How many there may be. Return: NULL, or what there are too many of. */
-static const char *too_many(struct manager *m, const struct user *user)
+static void on_unended(void *user)
 {
+	struct peer *peer = user;
+
+	peer->manager->stats.drops[STATS_NO_MESSAGE]++;
+	peer_drop(peer, "it sent descriptors, and not the rest of their message");
+}
+
+/* How many there may be. Return: NULL, or what there are too many of. */
+static const char *too_many(struct manager *m, struct user *user, pid_t pid)
+{
+	const struct quota_held held = quota_count(m, user);
+	const struct quota_ask asks[] = {
+		{ STATS_USER_DESCRIPTORS, held.fds, QUOTA_PEER_FDS, m->config.user_descriptors },
+		{ STATS_USER_MEMORY, held.memory_bytes, 1, m->config.user_memory_bytes },
+	};
+	char text[QUOTA_TEXT];
+
 	if (m->ending)
 		return "umemd is ending";
 	if (m->n_peers >= m->config.connections) {
@@ -318,6 +395,10 @@ static const char *too_many(struct manager *m, const struct user *user)
 		stats_quota(&m->stats, "UserConnections");
 		return "too many connections of this user (Quota UserConnections)";
 	}
+	if (quota_refuses(m, user, (int)pid, &asks[0], text))
+		return "too many descriptors of this user (Quota UserDescriptors)";
+	if (quota_refuses(m, user, (int)pid, &asks[1], text))
+		return "too much memory of this user (Quota UserMemory)";
 	return NULL;
 }
 
@@ -329,6 +410,10 @@ static int start(struct peer *peer)
 
 	if (r == 0)
 		r = loop_timer_new(m->loop, on_stalled, peer, &peer->stalled);
+	if (r == 0)
+		r = loop_timer_new(m->loop, on_unended, peer, &peer->unended);
+	if (r == 0)
+		r = loop_timer_new(m->loop, on_turn, peer, &peer->turn);
 	if (r < 0)
 		return r;
 	if (getsockopt(peer->sock, SOL_SOCKET, SO_PEERPIDFD, &peer->pidfd, &len) < 0)
@@ -358,7 +443,7 @@ void peer_new(struct manager *m, int sock)
 		free(peer);
 		return;
 	}
-	why = too_many(m, peer->user);
+	why = too_many(m, peer->user, peer->who.pid);
 	m->stats.connections++;
 	m->stats.drops[STATS_TOO_MANY] += why != NULL;
 	m->n_peers++;

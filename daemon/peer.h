@@ -21,6 +21,8 @@
  * @pidfd: of its process, or -1 where the kernel does not tell.
  * @call: that is being served, or NULL.
  * @sock, @watch, @stalled, @inbox, @outbox: its socket, and when it counts as slow.
+ * @unended: when a message with descriptors has to be whole.
+ * @held: replies wait for their turn by the quota of its user. @turn: when that is.
  */
 struct peer {
 	struct manager *manager;
@@ -31,6 +33,9 @@ struct peer {
 	int sock;
 	struct loop_watch *watch;
 	struct loop_timer *stalled;
+	struct loop_timer *unended;
+	struct loop_timer *turn;
+	bool held;
 	struct umem_inbox inbox;
 	struct umem_outbox outbox;
 	LIST_ENTRY(peer) entry;

@@ -34,12 +34,20 @@
 #define FILE_MAX_BYTES (64u << 10)
 /* Processes that a look finds. */
 #define FOUND_MAX 4096u
+/* Of those that are left alone, so many are told about one by one. */
+#define TOLD_MAX  64u
 
 /* A process, and the rule that is about it. */
 struct found {
 	pid_t pid;
 	uint64_t start_ticks;
 	char id[CONFIG_RULE];
+};
+
+/* A process that cannot be had, and why. */
+struct refused {
+	struct found found;
+	char reason[sizeof((struct umem_note){ 0 }.text)];
 };
 
 /* A look on its way, or what it found; in a thread. */
@@ -73,7 +81,7 @@ struct rules {
 	struct loop_timer *timer;
 	struct look *look;
 	size_t next;
-	struct found *refused;
+	struct refused *refused;
 	size_t n_refused;
 };
 
@@ -213,8 +221,8 @@ static struct umem_json *json_policy(const struct config_rule *rule)
 static bool is_refused(const struct rules *rules, const struct found *found)
 {
 	for (size_t i = 0; i < rules->n_refused; i++)
-		if (rules->refused[i].pid == found->pid &&
-			rules->refused[i].start_ticks == found->start_ticks)
+		if (rules->refused[i].found.pid == found->pid &&
+			rules->refused[i].found.start_ticks == found->start_ticks)
 			return true;
 	return false;
 }
@@ -226,7 +234,7 @@ static void forget_refused(struct rules *rules)
 
 	for (size_t i = 0; i < rules->n_refused; i++)
 		for (size_t k = 0; k < rules->look->n_found; k++)
-			if (rules->look->found[k].pid == rules->refused[i].pid) {
+			if (rules->look->found[k].pid == rules->refused[i].found.pid) {
 				rules->refused[kept++] = rules->refused[i];
 				break;
 			}
@@ -236,17 +244,20 @@ static void forget_refused(struct rules *rules)
 static void refuse(struct rules *rules, const struct found *found, int result,
 	const struct umem_note *note)
 {
-	struct found *v;
+	const char *reason = note && note->text[0] ? note->text : strerror(-result);
+	struct refused *v;
 
 	if (result > 0 || result == -ECANCELED)
 		return;
 	log_notice("process %d is left alone by rule \"%s\": %s", (int)found->pid, found->id,
-		note && note->text[0] ? note->text : strerror(-result));
+		reason);
 	v = reallocarray(rules->refused, rules->n_refused + 1, sizeof(*v));
 	if (!v)
 		return;
 	rules->refused = v;
-	v[rules->n_refused++] = *found;
+	v += rules->n_refused++;
+	v->found = *found;
+	snprintf(v->reason, sizeof(v->reason), "%s", reason);
 }
 
 /* Has the process been taken in already? */
@@ -440,6 +451,65 @@ void rules_reload(struct rules *rules)
 		else
 			session_detach(s, NULL, NULL);
 	}
+}
+
+static uint64_t count_matched(const struct rules *rules, const char *id)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; rules->look && i < rules->look->n_found; i++)
+		n += strcmp(rules->look->found[i].id, id) == 0;
+	return n;
+}
+
+static uint64_t count_applied(const struct rules *rules, const char *id)
+{
+	const struct session *s;
+	uint64_t n = 0;
+
+	LIST_FOREACH(s, &rules->manager->sessions, entry)
+		n += strcmp(s->rule, id) == 0 && s->reclaim && session_wants_worker(s);
+	return n;
+}
+
+/* Those that rule @id leaves alone. Return: how many; the first of them are in @list. */
+static uint64_t list_refused(const struct rules *rules, const char *id, struct umem_json *list)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < rules->n_refused; i++) {
+		const struct refused *refused = &rules->refused[i];
+		struct umem_json *item;
+
+		if (strcmp(refused->found.id, id) != 0 || n++ >= TOLD_MAX)
+			continue;
+		item = umem_json_object();
+		umem_json_set_int(item, "pid", refused->found.pid);
+		umem_json_set_text(item, "reason", refused->reason);
+		umem_json_append_consume(list, item);
+	}
+	return n;
+}
+
+struct umem_json *rules_describe(const struct rules *rules)
+{
+	const struct config *config = &rules->manager->config;
+	struct umem_json *list = umem_json_array();
+
+	for (size_t i = 0; i < config->n_rules; i++) {
+		const struct config_rule *rule = &config->rules[i];
+		struct umem_json *item = umem_json_object(), *refusals = umem_json_array();
+
+		umem_json_set_text(item, "rule", rule->id);
+		umem_json_set_text(item, "policy",
+			config_policy_name((enum config_policy)rule->policy));
+		umem_json_set_u64(item, "matched", count_matched(rules, rule->id));
+		umem_json_set_u64(item, "applied", count_applied(rules, rule->id));
+		umem_json_set_u64(item, "refused", list_refused(rules, rule->id, refusals));
+		umem_json_set_consume(item, "refusals", refusals);
+		umem_json_append_consume(list, item);
+	}
+	return list;
 }
 
 struct rules *rules_free(struct rules *rules)

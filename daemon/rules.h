@@ -16,6 +16,9 @@ int rules_new(struct manager *manager, struct rules **ret_rules);
 /** rules_reload - the configuration changed: let go of what no rule is about any more. */
 void rules_reload(struct rules *rules);
 
+/** rules_describe - how each is doing: an array of Rule of io.umemd.Reclaim. */
+struct umem_json *rules_describe(const struct rules *rules);
+
 /** rules_free - when the program ends. NULL is fine. Return: NULL. */
 struct rules *rules_free(struct rules *rules);
 

@@ -151,7 +151,7 @@ static void forget(struct session *s)
 	acquired_deinit(&s->acquired);
 	umem_fd_close(s->journal_fd);
 	s->user->n_sessions--;
-	manager_user_left(s->user);
+	manager_user_left(s->manager);
 	manager_session_left(s->manager);
 	free(s);
 }

@@ -25,6 +25,9 @@ const char *const stats_quota_names[STATS_N_QUOTAS] = {
 	[STATS_USER_CONNECTIONS] = "UserConnections",
 	[STATS_USER_TARGETS] = "UserTargets",
 	[STATS_USER_REQUESTS] = "UserRequests",
+	[STATS_USER_DESCRIPTORS] = "UserDescriptors",
+	[STATS_USER_MEMORY] = "UserMemory",
+	[STATS_USER_RATE] = "UserRate",
 };
 
 const char *const stats_decision_names[STATS_N_DECISIONS] = {

@@ -7,6 +7,7 @@
 #define DAEMON_TAKE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "daemon/call.h"
@@ -24,6 +25,9 @@ bool snapshot_is_leaving(const struct manager *manager, pid_t pid);
  * Return: false when there is none: the caller goes on by itself.
  */
 bool snapshot_end_first(struct call *call, pid_t pid, void (*then)(struct call *call));
+
+/** snapshots_of - how many are being taken for user @uid. */
+uint64_t snapshots_of(const struct manager *manager, uid_t uid);
 
 /** snapshots_end - forget all: umemd ends, and so do they. */
 void snapshots_end(struct manager *manager);

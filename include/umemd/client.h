@@ -157,6 +157,37 @@ UMEM_CLIENT_API int umem_client_each_target(struct umem_client *client,
 	int (*each)(void *user, const struct umem_client_target *target), void *user,
 	struct umem_note *note);
 
+/** struct umem_client_refusal - a process that a rule leaves alone, and why. */
+struct umem_client_refusal {
+	int pid;
+	const char *reason;
+};
+
+/**
+ * struct umem_client_rule - a rule of the daemon's configuration.
+ * @rule: its name. @policy: that it sets.
+ * @matched: processes that it is about. @applied: that have its policy. @refused: that cannot
+ *	be had; @refusals, @n_refusals: why, of the first of them.
+ */
+struct umem_client_rule {
+	const char *rule;
+	const char *policy;
+	uint64_t matched;
+	uint64_t applied;
+	uint64_t refused;
+	const struct umem_client_refusal *refusals;
+	size_t n_refusals;
+};
+
+/**
+ * umem_client_each_rule - all rules; there is none for who is no administrator.
+ * @each: what it returns other than 0 ends the walk. Return: 0, or that; -EOPNOTSUPP: the
+ * daemon is older.
+ */
+UMEM_CLIENT_API int umem_client_each_rule(struct umem_client *client,
+	int (*each)(void *user, const struct umem_client_rule *rule), void *user,
+	struct umem_note *note);
+
 /**
  * umem_client_start - begin dirty tracking.
  * @options: as of umem_watch_new(), without @left; NULL for defaults.

@@ -135,3 +135,48 @@ int umem_client_reclaim_each(struct umem_client *client, const char *target,
 		umem_client_answer_deinit(&answer);
 	return r;
 }
+
+/* One rule. Return: 0, what @each returned, -ENOMEM. */
+static int tell_rule(const struct umem_json *item,
+	int (*each)(void *user, const struct umem_client_rule *rule), void *user)
+{
+	const struct umem_json *list = umem_json_get(item, "refusals");
+	const size_t n = umem_json_count(list);
+	UMEM_FREE struct umem_client_refusal *refusals = calloc(n + 1, sizeof(*refusals));
+
+	if (!refusals)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		const struct umem_json *refusal = umem_json_item(list, i);
+
+		refusals[i].pid = (int)umem_json_get_int(refusal, "pid", 0);
+		refusals[i].reason = umem_json_get_text(refusal, "reason", "");
+	}
+	return each(user, &(struct umem_client_rule){
+		.rule = umem_json_get_text(item, "rule", ""),
+		.policy = umem_json_get_text(item, "policy", ""),
+		.matched = umem_client_get_u64(item, "matched"),
+		.applied = umem_client_get_u64(item, "applied"),
+		.refused = umem_client_get_u64(item, "refused"),
+		.refusals = refusals,
+		.n_refusals = n,
+	});
+}
+
+int umem_client_each_rule(struct umem_client *client,
+	int (*each)(void *user, const struct umem_client_rule *rule), void *user,
+	struct umem_note *note)
+{
+	struct umem_client_answer answer;
+	const struct umem_json *list, *item;
+	int r = umem_client_call(client, RECLAIM "Rules", umem_json_object(), NULL, 0, &answer,
+		note);
+
+	if (r != 0)
+		return r;
+	list = umem_json_get(answer.reply.parameters, "rules");
+	for (size_t i = 0; (item = umem_json_item(list, i)) && r == 0; i++)
+		r = tell_rule(item, each, user);
+	umem_client_answer_deinit(&answer);
+	return r;
+}

@@ -328,7 +328,8 @@ int umem_cow_close(struct umem_cow *cow, struct umem_cow_runs *hot)
 		r = close_block(cow, &block, hot);
 	}
 	/* Those that are open again are behind. */
-	memmove(opened->v, opened->v + n, (opened->n - n) * sizeof(*opened->v));
+	if (n > 0)
+		memmove(opened->v, opened->v + n, (opened->n - n) * sizeof(*opened->v));
 	opened->n -= n;
 	return r;
 }

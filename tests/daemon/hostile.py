@@ -3,16 +3,20 @@
 """Peers, targets and workers that do not behave: refused with a reason, others served,
 nothing leaked."""
 import array
+import errno
+import fcntl
 import json
 import os
 import random
+import select
 import signal
 import socket
 import stat
 import sys
 import time
 
-from daemontest import (Client, Daemon, Failed, Target, Writer, check, error_of, main, until)
+from daemontest import (PAGE, Client, Daemon, Failed, Target, VarlinkError, Writer, check,
+                        error_of, main, until)
 
 INFO = b'{"method":"org.varlink.service.GetInfo"}'
 
@@ -152,6 +156,131 @@ def descriptors(programs):
                                               array.array("i", files[:10]))])
         for fd in files:
             os.close(fd)
+
+
+def rights_of(files):
+    """An ancillary message with descriptors."""
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))]
+
+
+def holding_oneself(programs):
+    """A connection whose own end waits in umemd, or in that of another one, ends all the same."""
+    with Daemon(programs, config="[Daemon]\nSlowReader=300ms\n") as d, Still(d):
+        for _ in range(20):
+            c = d.client()
+            c.sock.sendmsg([b"{"], rights_of([c.sock.fileno()] * 16))
+            c.close()
+        one, two = d.client(), d.client()
+        one.sock.sendmsg([b"{"], rights_of([two.sock.fileno()]))
+        two.sock.sendmsg([b"{"], rights_of([one.sock.fileno()]))
+        one.close()
+        two.close()
+        # A call that lasts does not keep what it has no use for.
+        with Writer(4) as w, d.client() as c:
+            target = c.targets("Attach", pid=w.pid, keep=True)["target"]
+            c.dirty("Start", target=target)
+            last = d.client()
+            last.send("io.umemd.Dirty.Monitor", fds=[last.sock.fileno()], more=True,
+                      target=target, interval_ns=3600 * 10**9)
+            last.close()
+            until(5, lambda: "socket" not in d.fds() and sum(
+                "socket:" in x for x in d.fds()) <= 6, d.fds)
+            c.targets("Detach", target=target)
+        until(5, lambda: d.text().count("not the rest of their message") == 22, d.text)
+    # What is ended in time is served, however long the pieces took.
+    with Daemon(programs) as d, Still(d), d.client() as c:
+        for piece in (INFO[:5], INFO[5:20]):
+            c.sock.sendmsg([piece], rights_of([0]))
+            time.sleep(0.1)
+        c.sock.sendall(INFO[20:] + b"\0")
+        check(c.reply()[0]["parameters"]["product"] == "umemd", "served")
+
+
+def wrong_kinds(programs):
+    """Descriptors of each wrong kind, in each place that takes one, with what is said."""
+    with Daemon(programs) as d, Still(d), d.client() as c, Writer(4) as w:
+        target = c.targets("Open", pid=w.pid)["target"]
+        pipe, pair = os.pipe(), socket.socketpair()
+        memfd, sealed = os.memfd_create("x"), os.memfd_create("x", os.MFD_ALLOW_SEALING)
+        os.truncate(memfd, 8192)
+        os.truncate(sealed, 8192)
+        # F_ADD_SEALS: F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE.
+        fcntl.fcntl(sealed, 1033, 2 | 4 | 8)
+        kinds = {"a pipe": pipe[0], "a socket": pair[0].fileno(), "memory": memfd,
+                 "sealed memory": sealed, "a directory": os.open("/", os.O_RDONLY),
+                 "a path": os.open("/", os.O_PATH), "a device": os.open("/dev/null", os.O_RDWR),
+                 "epoll": select.epoll(), "a pidfd": os.pidfd_open(w.pid),
+                 "the connection": c.sock.fileno()}
+        for kind, fd in kinds.items():
+            number = fd if isinstance(fd, int) else fd.fileno()
+            e = error_of(c.targets, "HandOff", fds=[number], uffd=0, ranges=[w.region()])
+            check(e.name == "Failed" and e.parameters["errno"] == errno.EBADF and
+                  "not a userfaultfd" in e.parameters["text"], kind, e)
+            c.send("io.umemd.Snapshot.Take", fds=[number], more=True, target=target, output=0)
+            e = error_of(c.reply)
+            check(e.name == "Failed" and "no empty regular file" in e.parameters["text"], kind, e)
+        for fd in [pipe[0], pipe[1], memfd, sealed, kinds["a directory"], kinds["a path"],
+                   kinds["a device"], kinds["a pidfd"]]:
+            os.close(fd)
+        kinds["epoll"].close()
+        for one in pair:
+            one.close()
+        check(w.is_clean(), w.left())
+
+
+def lies_about_regions(programs):
+    """Regions that cannot be: each method that takes some says so, or finds nothing there."""
+    empty = [{"start": 5 * PAGE, "end": 5 * PAGE}]
+    backwards = [{"start": 9 * PAGE, "end": 5 * PAGE}]
+    negative = [{"start": -PAGE, "end": PAGE}]
+    with Daemon(programs) as d, Still(d), d.client() as c, Writer(16) as w:
+        target = c.targets("Attach", pid=w.pid)["target"]
+        for regions in (empty, backwards, negative):
+            for method in ("Dirty.Start", "Residency.Map", "Residency.PageOut",
+                           "Residency.PageIn"):
+                e = error_of(c.call, "io.umemd." + method, target=target, regions=regions)
+                check(e.name == "Failed" and e.parameters["errno"] == errno.EINVAL and
+                      "is no range of addresses" in e.parameters["text"], method, regions, e)
+        # One byte more than there are, and whatever is not mapped.
+        for regions in ([{"start": 0, "end": 2**63 - 1}], [w.region()] * 200,
+                        [{"start": w.at + 1, "end": w.at + 2}]):
+            got = c.call("io.umemd.Residency.Map", target=target, regions=regions)
+            check(sum(x["end"] - x["start"] for x in got["regions"]) < 1 << 47, got)
+        for wrong in (2**63, -2**63 - 1, 1.5, "1", None, [], {}):
+            try:
+                e = error_of(c.call, "io.umemd.Residency.Map", target=target,
+                             regions=[{"start": wrong, "end": PAGE}])
+                check(e.error == "org.varlink.service.InvalidParameter" and
+                      e.parameters["parameter"] == "regions[0].start", wrong, e)
+            except (Failed, ConnectionError):
+                # A number that no int holds is no JSON that is taken.
+                check(isinstance(wrong, int) and abs(wrong) >= 2**63, wrong)
+                c.close()
+                c = d.client()
+                target = c.targets("Attach", pid=w.pid)["target"]
+        c.close()
+        until(10, w.is_clean, w.left)
+
+
+def its_own_processes(programs):
+    """umemd itself, and a worker of it, as a target: nobody else is hurt."""
+    with Daemon(programs) as d, Still(d), d.client() as c, Writer(16) as w:
+        target = c.targets("Attach", pid=w.pid)["target"]
+        c.dirty("Start", target=target, regions=[w.region()])
+        e = error_of(c.targets, "Attach", pid=d.pid)
+        check(e.name == "Failed" and "it cannot stop itself" in e.parameters["text"], e)
+        # Root may: what comes of that is an ordinary target, or a refusal.
+        try:
+            worker = c.targets("Attach", pid=d.workers()[0])["target"]
+            c.dirty("Start", target=worker)
+            c.dirty("Collect", target=worker)
+        except VarlinkError as e:
+            check(e.name in ("Failed", "Gone"), e)
+        w.tell("write", 7)
+        got, records = c.table(target)
+        check(w.pages(records) >= {7} and got["complete"], got)
+        c.targets("Detach", target=target)
+        check(w.is_clean(), w.left())
 
 
 def silent(programs):
@@ -370,5 +499,6 @@ def noise(programs):
         t.step()
 
 
-main([no_calls, wrong_calls, ahead, descriptors, silent, stuck_target, hanging_worker,
+main([no_calls, wrong_calls, ahead, descriptors, holding_oneself, wrong_kinds,
+      lies_about_regions, its_own_processes, silent, stuck_target, hanging_worker,
       fake_workers, unsealed, endless_work, no_worker, noise], sys.argv)

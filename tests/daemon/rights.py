@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Who may do what: users of their own processes, administrators of all, quotas."""
+import array
 import contextlib
 import os
 import socket
 import sys
+import time
 
-from daemontest import NOBODY, OTHER, Client, Daemon, Writer, check, error_of, main, until
+from daemontest import (NOBODY, OTHER, Client, Daemon, Failed, VarlinkError, Writer, check,
+                        error_of, main, until)
 
 GROUP = 65532
 TARGET_METHODS = [("io.umemd.Targets.Describe", {}), ("io.umemd.Targets.Detach", {}),
@@ -37,6 +40,15 @@ def user(uid, gid=None, groups=()):
 def client(d, uid, gid=None, groups=()):
     with user(uid, gid, groups):
         return Client(d.socket)
+
+
+def ends(c):
+    """Does the connection end, without a reply?"""
+    try:
+        c.receive()
+    except (Failed, ConnectionError):
+        return True
+    return False
 
 
 def own_processes(programs):
@@ -139,6 +151,140 @@ def can_connect(d):
         return False
 
 
+def timed(function, *args, **more):
+    """How long a call took, in seconds."""
+    begin = time.monotonic()
+    function(*args, **more)
+    return time.monotonic() - begin
+
+
+def refused_by(d, quota):
+    """How often that is in the log."""
+    return sum(f"({quota})" in line for line in d.text().splitlines())
+
+
+def quota_of_descriptors(programs):
+    """Of targets, of what comes with messages, of connections; of one user only."""
+    with Daemon(programs, config="[Quota]\nUserDescriptors=30\n") as d, \
+            contextlib.ExitStack() as stack:
+        mine = [stack.enter_context(Writer(4, user=NOBODY)) for _ in range(3)]
+        theirs = stack.enter_context(Writer(4, user=OTHER))
+        c = stack.enter_context(client(d, NOBODY))
+        other = stack.enter_context(client(d, OTHER))
+        # One that comes in is counted with all that it may need.
+        targets = [c.targets("Attach", pid=mine[0].pid)["target"],
+                   c.targets("Attach", pid=mine[1].pid)["target"]]
+        for _ in range(3):
+            e = error_of(c.targets, "Attach", pid=mine[2].pid)
+            check(e.name == "QuotaExceeded" and e.parameters["quota"] == "UserDescriptors" and
+                  "limit of 30 (UserDescriptors)" in e.parameters["text"], e)
+        check(refused_by(d, "UserDescriptors") == 1, d.text())
+        # Descriptors that come along are his, too, and end the connection that sends them.
+        with client(d, NOBODY) as more:
+            more.sock.sendmsg([b"{"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS,
+                                        array.array("i", [0] * 16))])
+            check(ends(more), "16 more")
+        check("Quota UserDescriptors" in d.text(), d.text())
+        # Who has little is not bothered.
+        target = other.targets("Attach", pid=theirs.pid)["target"]
+        other.dirty("Start", target=target)
+        other.table(target)
+        for target in targets:
+            c.targets("Detach", target=target)
+        c.targets("Attach", pid=mine[2].pid)
+
+
+def quota_of_memory(programs):
+    """Two bits of each page that is tracked, and what was not read."""
+    config = "[Quota]\nUserMemory=64K\n[Daemon]\nSlowReader=60s\n"
+    with Daemon(programs, config=config) as d, Writer(256, user=NOBODY) as mine, \
+            Writer(256, user=OTHER) as theirs, client(d, NOBODY) as c, client(d, OTHER) as other:
+        target = c.targets("Attach", pid=mine.pid)["target"]
+        huge = {"start": mine.at, "end": mine.at + (1 << 40)}
+        for _ in range(3):
+            e = error_of(c.dirty, "Start", target=target, regions=[huge])
+            check(e.name == "QuotaExceeded" and e.parameters["quota"] == "UserMemory" and
+                  "limit of 65536 (UserMemory)" in e.parameters["text"], e)
+        check(refused_by(d, "UserMemory") == 1, d.text())
+        c.dirty("Start", target=target, regions=[mine.region()])
+        c.table(target)
+        # Each connection that sent something has a buffer: some of them are all there is.
+        with contextlib.ExitStack() as stack:
+            crowd = [stack.enter_context(client(d, NOBODY)) for _ in range(4)]
+            for one in crowd:
+                one.call("org.varlink.service.GetInfo")
+            for one in crowd:
+                one.sock.sendall(b"{" + b" " * 20000)
+            until(5, lambda: error_or_none(c.call, "io.umemd.Residency.Map", target=target) ==
+                  "UserMemory", "what was sent ahead counts")
+            check(error_of(c.dirty, "Collect", target=target, form="table").name ==
+                  "QuotaExceeded", "a table")
+            check(error_of(c.dirty, "Collect", target=target, form="ranges").parameters["quota"]
+                  == "UserMemory", "ranges")
+            c.dirty("Collect", target=target)
+            target_of_other = other.targets("Attach", pid=theirs.pid)["target"]
+            other.dirty("Start", target=target_of_other, regions=[theirs.region()])
+            other.table(target_of_other)
+        until(5, lambda: error_or_none(c.call, "io.umemd.Residency.Map", target=target) is None,
+              "they are gone")
+
+
+def error_or_none(function, *args, **more):
+    """The quota that was reached, or None."""
+    try:
+        function(*args, **more)
+        return None
+    except VarlinkError as e:
+        return e.parameters["quota"]
+
+
+def quota_of_rate(programs):
+    """Beyond it one waits, and nobody else does; coming anew does not help."""
+    def ask(one):
+        return len(one.call("org.varlink.service.GetInterfaceDescription",
+                            interface="io.umemd.Residency")["description"])
+    config = "[Quota]\nUserRate=10K\n[Daemon]\nSlowReader=500ms\n"
+    with Daemon(programs, config=config) as d, client(d, NOBODY) as c, \
+            client(d, OTHER) as other:
+        begin, sent = time.monotonic(), 0
+        while sent < 30000:
+            sent += ask(c)
+        took = time.monotonic() - begin
+        # A second's worth is free, and so is the last one.
+        check(took > (sent - 20000) / 10240 - 1, "too fast", sent, took)
+        check(took < 10, "too slow", took)
+        # Each of them waits for the debt of all.
+        check(timed(ask, other) < 0.4, "another user waits")
+        c.send("org.varlink.service.GetInterfaceDescription", interface="io.umemd.Dirty")
+        with client(d, NOBODY) as again:
+            check(timed(ask, again) > 0.3, "anew, and at once")
+        c.reply()
+        c.close()
+        with client(d, NOBODY) as again:
+            check(timed(ask, again) > 0.3, "anew, when all were gone")
+        check(refused_by(d, "UserRate") == 1 and "does not read" not in d.text(), d.text())
+    # One that is larger than all that may go in a second goes, too.
+    with Daemon(programs, config="[Quota]\nUserRate=1K\n") as d, client(d, NOBODY) as c:
+        check(timed(ask, c) < 0.5, "the first")
+        # Its client goes, and does not leave anything behind, whatever is owed.
+        c.send("org.varlink.service.GetInfo")
+        fds = d.n_fds()
+        c.close()
+        until(5, lambda: d.n_fds() < fds, d.fds)
+
+
+def quota_of_rate_counts_bitmaps(programs):
+    """What is sent along as a descriptor is sent."""
+    with Daemon(programs, config="[Quota]\nUserRate=8K\n") as d, \
+            Writer(2048, user=NOBODY) as w, client(d, NOBODY) as c:
+        target = c.targets("Attach", pid=w.pid)["target"]
+        c.dirty("Start", target=target, regions=[w.region()])
+        w.tell("every", 2)
+        # 1024 records of 24 bytes.
+        check(len(c.table(target)[1]) == 1024, "all of them")
+        check(timed(c.dirty, "Collect", target=target) > 1, "it is paid for")
+
+
 def workers_are_confined(programs):
     """What a worker is, as the kernel tells it."""
     with Daemon(programs) as d, d.client() as c, Writer(4) as w:
@@ -198,4 +344,5 @@ def a_passed_connection(programs):
 
 
 main([own_processes, others_see_nothing, administrators, hand_off_for_another, quotas,
+      quota_of_descriptors, quota_of_memory, quota_of_rate, quota_of_rate_counts_bitmaps,
       workers_are_confined, as_ordinary_user, a_passed_connection], sys.argv)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Rules of umemd.conf: policies for processes as they appear."""
+import json
 import os
 import signal
 import subprocess
@@ -134,6 +135,55 @@ def not_to_be_had(programs):
             check(not told(c, t), "not tried again")
 
 
+def told_of_rules(programs):
+    """What each rule is about, has, and leaves alone; as status tells it, and its JSON."""
+    other = RULE.replace("[Reclaim test]", "[Reclaim none]").replace("ctl-vic*", "no-such-name")
+    age = RULE.replace("[Reclaim test]", "[Reclaim shadowed]") + "Policy=age\n"
+
+    def status(*words):
+        return subprocess.run([programs["umemctl"], *words, "--connect", d.socket, "status"],
+                              capture_output=True, text=True, check=True).stdout
+    with victim(programs) as t, victim(programs) as busy:
+        run = subprocess.Popen([programs["umemctl"], "--json", "--embedded", "reclaim",
+                                str(busy.pid), "--dry-run", "--interval", "100ms"],
+                               stdout=subprocess.PIPE)
+        run.stdout.readline()
+        with Daemon(programs, config=LOOK + RULE + other + age) as d, d.client() as c:
+            def rules():
+                return c.call("io.umemd.Reclaim.Rules")["rules"]
+            until(20, lambda: [(x["matched"], x["applied"], x["refused"]) for x in rules()] ==
+                  [(2, 1, 1), (0, 0, 0), (0, 0, 0)], rules)
+            test, none, shadowed = rules()
+            names = [test["rule"], none["rule"], shadowed["rule"]]
+            check(names == ["test", "none", "shadowed"] and shadowed["policy"] == "age", rules())
+            check([x["pid"] for x in test["refusals"]] == [busy.pid] and
+                  test["refusals"][0]["reason"] and none["refusals"] == [], test)
+            lines = [json.loads(x) for x in status("--json").splitlines()]
+            check([x for x in lines if "rule" in x] == rules() and
+                  [x["pid"] for x in lines if "target" in x] == [t.pid], lines)
+            text = status()
+            check("\nRULE " in text and "\ntest " in text and
+                  f"process {busy.pid} is left alone: {test['refusals'][0]['reason']}" in text,
+                  text)
+            # Whoever else asks learns nothing of the processes of others.
+            with as_user(OTHER):
+                own = Client(d.socket)
+            with own:
+                check(own.call("io.umemd.Reclaim.Rules") == {"rules": []}, "told")
+            # It is to be had when the configuration is read again, and another one ended.
+            run.send_signal(signal.SIGINT)
+            run.communicate(timeout=20)
+            rewrite(d, LOOK + RULE)
+            until(20, lambda: [(x["matched"], x["applied"], x["refused"]) for x in rules()] ==
+                  [(2, 2, 0)], rules)
+            busy.close()
+            until(20, lambda: [(x["matched"], x["applied"], x["refused"]) for x in rules()] ==
+                  [(1, 1, 0)], rules)
+            rewrite(d, LOOK)
+            until_let_go(c, t)
+            check(rules() == [] and "RULE" not in status(), status())
+
+
 def restarts(programs):
     """Over a restart it goes on as one; a rule that is gone then lets it go."""
     with victim(programs) as t, Managed(programs, config=LOOK + RULE) as d:
@@ -173,4 +223,5 @@ def checked(programs):
 
 
 if __name__ == "__main__":
-    main_with_swap([appear, by_cgroup, reload, not_to_be_had, restarts, checked], sys.argv)
+    main_with_swap([appear, by_cgroup, reload, not_to_be_had, told_of_rules, restarts, checked],
+                   sys.argv)
