@@ -287,7 +287,8 @@ static int loop(struct worker *w)
 		if (r == -EAGAIN)
 			r = 0;
 	}
-	return r == -EPIPE ? 0 : r;
+	/* The second, when the manager left something unread: a reply that nobody waits for. */
+	return r == -EPIPE || r == -ECONNRESET ? 0 : r;
 }
 
 int worker_run(const struct isolate *isolate)
