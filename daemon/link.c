@@ -16,6 +16,7 @@
 #include "daemon/link.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,16 +125,6 @@ static void on_timer(void *user)
 		fail(link, LINK_TIMEOUT);
 }
 
-static void on_end(void *user, unsigned what)
-{
-	struct link *link = user;
-
-	fail(link, LINK_ENDED);
-	loop_watch_for(link->end, 0);
-	link->over = true;
-	link->died(link->user, link->how);
-}
-
 /*
  * One message of the worker's. Return: false when it does not keep to its interface.
  * @ret_continues: more replies to the same call follow; else the link may be gone.
@@ -206,6 +197,25 @@ static void receive(struct link *link)
 	/* A worker answers one call at a time: what came behind that is never looked at. */
 	while (take(link, r))
 		r = 0;
+}
+
+/*
+ * The process is over. It may have answered just before, and ended as it was told to: that
+ * is told first, and this comes again, if the link is there still, until nothing is left.
+ */
+static void on_end(void *user, unsigned what)
+{
+	struct link *link = user;
+	struct pollfd pfd = { .fd = link->worker.calls_fd, .events = POLLIN };
+
+	if (link->method && poll(&pfd, 1, 0) == 1) {
+		receive(link);
+		return;
+	}
+	fail(link, LINK_ENDED);
+	loop_watch_for(link->end, 0);
+	link->over = true;
+	link->died(link->user, link->how);
 }
 
 static void on_calls(void *user, unsigned what)
