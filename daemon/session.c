@@ -326,7 +326,8 @@ static void fail_waiting(struct session *s)
 void session_detach(struct session *s, session_done *done, void *user)
 {
 	struct session_job *job = calloc(1, sizeof(*job));
-	const bool again = s->state == SESSION_DETACHING;
+	/* On its way, or only to be closed still: whoever asks is told when that is over. */
+	const bool again = s->state == SESSION_DETACHING || s->state == SESSION_CLOSED;
 
 	if (!job) {
 		session_tell(done, user, -ENOMEM, NULL);
