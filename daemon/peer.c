@@ -10,9 +10,12 @@
  * before was read. What a client sends ahead stays in the inbox, up to a message's
  * size, then in the socket, which is how it is told to wait.
  *
- * A client that does not read what it asked for within SlowReader is dropped; so is
- * one that sends what is no message. Replies never gather: a method that sends many
- * waits for drained() before the next.
+ * A client that reads nothing of what it asked for within SlowReader is dropped; so is
+ * one that sends what is no message. Whether it reads does not show in the socket's being
+ * writable: it is when three quarters of it are free (unix_writable(), net/unix/af_unix.c),
+ * which may take one that reads slowly much longer. Its queue tells.
+ *
+ * Replies never gather: a method that sends many waits for drained() before the next.
  *
  * Descriptors do not wait for long: one of them may be the other end of a connection, this
  * one's even, which could then never end. A message that has some is to be whole within
@@ -27,8 +30,10 @@
 #include "daemon/peer.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "daemon/log.h"
@@ -104,7 +109,12 @@ void peer_drop(struct peer *peer, const char *why)
 /* Send what may be sent. Return: as umem_outbox_send(). */
 static int send_out(struct peer *peer)
 {
-	return peer->held ? -EAGAIN : umem_outbox_send(&peer->outbox, peer->sock);
+	size_t before = peer->outbox.bytes;
+	int r = peer->held ? -EAGAIN : umem_outbox_send(&peer->outbox, peer->sock);
+
+	if (peer->outbox.bytes != before)
+		loop_timer_clear(peer->stalled); /* it reads */
+	return r;
 }
 
 /* What is last in the outbox counts for its user, and may have to wait. */
@@ -124,6 +134,21 @@ static void on_turn(void *user)
 
 	peer->held = false;
 	loop_watch_for(peer->watch, LOOP_READ | LOOP_WRITE);
+}
+
+/* What the client has not read of what it was sent; it shrinks by whole messages. */
+static int unread(const struct peer *peer)
+{
+	int bytes;
+
+	return ioctl(peer->sock, SIOCOUTQ, &bytes) < 0 ? 0 : bytes;
+}
+
+/* From now on it has SlowReader to read something. */
+static void wait_for_reader(struct peer *peer)
+{
+	peer->unread = unread(peer);
+	loop_timer_set(peer->stalled, peer->manager->config.slow_reader_ns);
 }
 
 /* Put a reply into the outbox; the frame's descriptors are consumed. */
@@ -159,7 +184,7 @@ static void send_reply(struct call *call, const char *error, struct umem_json *p
 		pay(peer, bytes);
 	/* From now on: the socket may be full, and then nothing happens any more. */
 	if (!loop_timer_is_set(peer->stalled) && !peer->held)
-		loop_timer_set(peer->stalled, peer->manager->config.slow_reader_ns);
+		wait_for_reader(peer);
 	loop_watch_for(peer->watch, LOOP_READ | LOOP_WRITE);
 }
 
@@ -324,7 +349,7 @@ static void watch_on(struct peer *peer)
 	if (!waits || peer->held)
 		loop_timer_clear(peer->stalled);
 	else if (!loop_timer_is_set(peer->stalled))
-		loop_timer_set(peer->stalled, peer->manager->config.slow_reader_ns);
+		wait_for_reader(peer);
 	if (peer->call || waits || peer->inbox.n_fds == 0)
 		loop_timer_clear(peer->unended);
 	else if (!loop_timer_is_set(peer->unended))
@@ -334,13 +359,10 @@ static void watch_on(struct peer *peer)
 static void on_ready(void *user, unsigned what)
 {
 	struct peer *peer = user;
-	size_t before = peer->outbox.bytes;
 	const char *why = NULL;
 	bool fine = true;
 	int r = send_out(peer);
 
-	if (peer->outbox.bytes != before)
-		loop_timer_clear(peer->stalled); /* it reads */
 	if (r < 0 && r != -EAGAIN) {
 		peer_drop(peer, NULL);
 		return;
@@ -363,6 +385,10 @@ static void on_stalled(void *user)
 {
 	struct peer *peer = user;
 
+	if (unread(peer) < peer->unread) {
+		wait_for_reader(peer);
+		return;
+	}
 	peer->manager->stats.drops[STATS_SLOW_READER]++;
 	peer_drop(peer, "it does not read what it asked for");
 }

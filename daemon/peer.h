@@ -23,6 +23,7 @@
  * @sock, @watch, @stalled, @inbox, @outbox: its socket, and when it counts as slow.
  * @unended: when a message with descriptors has to be whole.
  * @held: replies wait for their turn by the quota of its user. @turn: when that is.
+ * @unread: what it had not read when @stalled was set.
  */
 struct peer {
 	struct manager *manager;
@@ -36,6 +37,7 @@ struct peer {
 	struct loop_timer *unended;
 	struct loop_timer *turn;
 	bool held;
+	int unread;
 	struct umem_inbox inbox;
 	struct umem_outbox outbox;
 	LIST_ENTRY(peer) entry;
