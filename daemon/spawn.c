@@ -27,7 +27,8 @@
 #define FD_ABOVE 16
 
 /* Of our environment, what a worker may see: for tests. */
-static const char *const passed_on[] = { "ASAN_OPTIONS", "UBSAN_OPTIONS", "UMEM_FAULTS" };
+static const char *const passed_on[] = { "ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS",
+	"UMEM_FAULTS" };
 
 int spawn_empty_root(void)
 {
