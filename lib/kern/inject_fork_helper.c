@@ -315,7 +315,7 @@ static int forget(const struct umem_fork_job *job)
 
 	if (pid == 0) {
 		umem_inject_tick(true);
-		_exit(forget_by_any(job));
+		umem_inject_leave(forget_by_any(job));
 	}
 	while (pid > 0 && waitpid(pid, &status, __WALL) < 0 && errno == EINTR)
 		;
@@ -423,5 +423,5 @@ void umem_fork_helper(struct umem_fork_job *job)
 	sigaction(SIGCHLD, &action, NULL);
 	close_others(job);
 	serve(&k);
-	_exit(0);
+	umem_inject_leave(0);
 }

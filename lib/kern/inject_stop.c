@@ -342,6 +342,12 @@ void umem_inject_set_up(void)
 	sigprocmask(SIG_SETMASK, &set, NULL);
 }
 
+void umem_inject_leave(int status)
+{
+	for (;;)
+		syscall(SYS_exit_group, status);
+}
+
 void umem_inject_helper(struct umem_inject_job *job)
 {
 	int r = UMEM_AGAIN;
@@ -359,5 +365,5 @@ void umem_inject_helper(struct umem_inject_job *job)
 		r = -EAGAIN;
 	/* Threads that would not stop are let go by our exit, untouched. */
 	job->result = r == -EAGAIN ? UMEM_AGAIN : r;
-	_exit(0);
+	umem_inject_leave(0);
 }

@@ -91,6 +91,12 @@ void umem_inject_be_first(void);
  */
 void umem_inject_set_up(void);
 
+/**
+ * umem_inject_leave - end a helper, by the system call itself: it began by one, so what
+ * runs in exit calls of others (TSan) finds locks of threads that are not there.
+ */
+void umem_inject_leave(int status) __attribute__((noreturn));
+
 /** umem_inject_tick - let waits look at the clock from now on, or no longer. */
 void umem_inject_tick(bool on);
 
