@@ -8,7 +8,8 @@
  *
  * A process that is just being let go is waited for: a mapping has one userfaultfd at
  * a time, and a client that comes back for its target must not find its own past
- * in the way.
+ * in the way. That its connection ended may not have been noticed yet, as ends and calls
+ * of different connections are noticed in no order.
  */
 #include <errno.h>
 #include <poll.h>

@@ -31,6 +31,7 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -72,6 +73,13 @@ static void free_call(struct call *call)
 	umem_frame_deinit(&call->frame);
 	umem_call_deinit(&call->message);
 	free(call);
+}
+
+bool peer_hung_up(const struct peer *peer)
+{
+	struct pollfd pfd = { .fd = peer->sock, .events = POLLRDHUP };
+
+	return poll(&pfd, 1, 0) == 1;
 }
 
 void peer_drop(struct peer *peer, const char *why)

@@ -46,6 +46,9 @@ struct peer {
 /** peer_new - serve a new connection; @sock is consumed. One too many is closed. */
 void peer_new(struct manager *manager, int sock);
 
+/** peer_hung_up - has the other side ended it, whether that was noticed or not? */
+bool peer_hung_up(const struct peer *peer);
+
 /** peer_drop - end a connection; @why goes to the log, NULL for nothing. */
 void peer_drop(struct peer *peer, const char *why);
 

@@ -203,7 +203,10 @@ void session_touched(struct session *session, struct peer *peer);
 /** session_find - by name; NULL for none. */
 struct session *session_find(struct manager *manager, const char *id);
 
-/** session_is_leaving - is process @pid being let go by one? */
+/**
+ * session_is_leaving - is process @pid being let go by one, or about to be: has the owner
+ * hung up?
+ */
 bool session_is_leaving(const struct manager *manager, pid_t pid);
 
 /** session_wants_worker - is a worker of use in its state? */

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "daemon/peer.h"
 #include "daemon/reclaim.h"
 #include "lib/base/clock.h"
 
@@ -23,7 +24,8 @@ bool session_is_leaving(const struct manager *manager, pid_t pid)
 
 	LIST_FOREACH(s, &manager->sessions, entry)
 		if (s->acquired.pid == pid &&
-			(s->state == SESSION_DETACHING || s->state == SESSION_CLOSED))
+			(s->state == SESSION_DETACHING || s->state == SESSION_CLOSED ||
+				(s->owner && peer_hung_up(s->owner))))
 			return true;
 	return false;
 }
