@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -26,6 +27,16 @@ static void end_children(void)
 	n_children = 0;
 }
 
+void t_end_begins(void)
+{
+	static atomic_int ending;
+	int nobody = 0, tid = (int)gettid();
+
+	if (!atomic_compare_exchange_strong(&ending, &nobody, tid) && nobody != tid)
+		for (;;)
+			pause();
+}
+
 void t_skip(const char *fmt, ...)
 {
 	va_list args;
@@ -42,6 +53,7 @@ void t_fail(const char *file, int line, const char *fmt, ...)
 {
 	va_list args;
 
+	t_end_begins();
 	fflush(stdout);
 	fprintf(stderr, "FAIL: %s:%d: ", file, line);
 	va_start(args, fmt);

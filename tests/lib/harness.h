@@ -54,6 +54,12 @@ void t_fail(const char *file, int line, const char *fmt, ...)
 	__attribute__((noreturn, format(printf, 3, 4)));
 
 /**
+ * t_end_begins - this thread ends the program; others that fail meanwhile, for what it
+ * takes away, wait for that. t_fail() does so; handlers of signals may.
+ */
+void t_end_begins(void);
+
+/**
  * t_seed - the seed of this run: the environment's SEED, else from the clock.
  * It is printed, so that a failure can be replayed with SEED=N.
  */
