@@ -61,7 +61,15 @@ static void count_peer(const struct peer *peer, struct quota_held *held)
 	}
 }
 
-static void count_session(const struct session *s, struct quota_held *held)
+/* What its rounds are of: pages that are there. A program may reserve much more. */
+static uint64_t tracked_bytes(struct session *s)
+{
+	session_look(s);
+	return s->usage.known ? umem_min_u64(s->stats.tracked_bytes,
+		s->usage.resident_bytes + s->usage.swapped_bytes) : s->stats.tracked_bytes;
+}
+
+static void count_session(struct session *s, struct quota_held *held)
 {
 	const int fds[] = { s->journal_fd, s->state_fd, s->claim_fd, s->old_worker_fd };
 
@@ -69,7 +77,7 @@ static void count_session(const struct session *s, struct quota_held *held)
 	held->fds += count_open(fds, UMEM_ARRAY_LEN(fds));
 	/* Two sockets and a pidfd. */
 	held->fds += s->link ? 3 : 0;
-	held->memory_bytes += quota_tracked_bytes(s->stats.tracked_bytes);
+	held->memory_bytes += quota_tracked_bytes(tracked_bytes(s));
 }
 
 struct quota_held quota_count(const struct manager *m, const struct user *user)
@@ -78,8 +86,8 @@ struct quota_held quota_count(const struct manager *m, const struct user *user)
 		.fds = user->n_requests * QUOTA_TARGET_FDS +
 			snapshots_of(m, user->uid) * QUOTA_SHOT_FDS,
 	};
-	const struct session *s;
 	const struct peer *peer;
+	struct session *s;
 
 	LIST_FOREACH(peer, &m->peers, entry)
 		if (peer->user == user)
