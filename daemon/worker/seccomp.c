@@ -28,7 +28,6 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <stdint.h>
-#include <sys/fanotify.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -36,6 +35,7 @@
 
 #include "daemon/worker/isolate.h"
 #include "lib/base/attr.h"
+#include "lib/kern/filewatch.h"
 #include "lib/kern/uapi.h"
 
 /* What an argument is compared with, besides a number: a descriptor of the target. */
@@ -66,7 +66,6 @@ struct row {
 };
 
 #define CALL(name) SCMP_SYS(name)
-#define FILEWATCH  (FAN_CLASS_NOTIF | FAN_REPORT_FID | FAN_NONBLOCK | FAN_CLOEXEC)
 
 static const struct row rows[] = {
 	/* talking to the manager: lib/proto/frame.c */
@@ -91,7 +90,8 @@ static const struct row rows[] = {
 	{ CALL(fstat), false, { { 0 } }, "fdopendir; stamps" },
 	{ CALL(newfstatat), false, { { 0 } }, "how the C library does it; of an empty root" },
 	{ CALL(fstatfs), false, { { 0 } }, "stamps" },
-	{ CALL(fanotify_init), false, { { 1, NUMBER, FILEWATCH } }, "lib/kern/filewatch.c" },
+	{ CALL(fanotify_init), false, { { 1, NUMBER, UMEM_FILEWATCH_FLAGS } },
+		"lib/kern/filewatch.c" },
 	{ CALL(fanotify_mark), false,
 		{ { 2, NUMBER, FAN_MARK_ADD }, { 3, NUMBER, FAN_MODIFY }, { 5, NUMBER, 0 } },
 		"of a file that is open" },
@@ -217,7 +217,7 @@ static const struct row snapshot_rows[] = {
 	{ CALL(fdatasync), false, { { 0 } }, "the image" },
 	{ SYS_cachestat, false, { { 0 } }, "kern/filecache.c" },
 	{ CALL(mincore), false, { { 0 } }, "kern/filecache.c" },
-	{ CALL(fanotify_init), false, { { 1, NUMBER, FILEWATCH } }, "kern/filewatch.c" },
+	{ CALL(fanotify_init), false, { { 1, NUMBER, UMEM_FILEWATCH_FLAGS } }, "kern/filewatch.c" },
 	{ CALL(fanotify_mark), false,
 		{ { 2, NUMBER, FAN_MARK_ADD }, { 3, NUMBER, FAN_MODIFY }, { 5, NUMBER, 0 } },
 		"of a file that is open" },

@@ -12,12 +12,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
-#include <sys/fanotify.h>
 #include <unistd.h>
 
 int umem_filewatch_open(int *ret_watch_fd)
 {
-	int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID | FAN_NONBLOCK | FAN_CLOEXEC, 0);
+	int fd = fanotify_init(UMEM_FILEWATCH_FLAGS, 0);
 
 	if (fd < 0)
 		return -errno;

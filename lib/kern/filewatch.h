@@ -7,6 +7,11 @@
 #ifndef UMEM_KERN_FILEWATCH_H
 #define UMEM_KERN_FILEWATCH_H
 
+#include <sys/fanotify.h>
+
+/** UMEM_FILEWATCH_FLAGS - of fanotify_init(2), for who allows nothing else. */
+#define UMEM_FILEWATCH_FLAGS (FAN_CLASS_NOTIF | FAN_REPORT_FID | FAN_NONBLOCK | FAN_CLOEXEC)
+
 /**
  * umem_filewatch_open - a watch over no file yet.
  *

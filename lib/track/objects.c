@@ -300,24 +300,18 @@ static int look_up(const struct umem_object *o, struct umem_pageset *candidates)
 /* Take pages that hold only zeros out of @fresh: reading a hole fills it. */
 static int drop_zeros(const struct umem_object *o, struct umem_pageset *fresh)
 {
-	static const char zero[UMEM_PAGE_BYTES];
 	UMEM_CLEANUP(umem_pageset_deinit) struct umem_pageset zeros = { 0 };
-	char page[UMEM_PAGE_BYTES];
 	struct umem_pageset_iter it;
 	struct umem_range run;
 	int r = umem_pageset_walk(fresh, &it);
 
 	if (r < 0)
 		return r;
-	while (r == 0 && umem_pageset_next(&it, &run))
-		for (uint64_t at = run.start; at < run.end && r == 0; at += sizeof(page)) {
-			ssize_t n = pread(o->fd, page, sizeof(page), (off_t)at);
-
-			if (n > 0 && memcmp(page, zero, (size_t)n) == 0)
-				r = umem_pageset_add(&zeros, at, at + sizeof(page));
-		}
+	/* What cannot be read is not known to be zeros. */
+	while (r != -ENOMEM && umem_pageset_next(&it, &run))
+		r = umem_refill_zeros(o->fd, run.start, run.end, &zeros);
 	umem_pageset_walk_end(&it);
-	return r < 0 ? r : umem_pageset_subtract(fresh, &zeros);
+	return r == -ENOMEM ? r : umem_pageset_subtract(fresh, &zeros);
 }
 
 /*

@@ -120,34 +120,37 @@ void umem_refill_deinit(struct umem_refill *refill)
 	umem_pageset_deinit(&refill->zeros);
 }
 
-/* Add those pages of a range that hold zeros to @zeros. All of them are in memory. */
-static int read_zeros(int fd, uint64_t start, uint64_t end, struct umem_pageset *zeros)
+int umem_refill_zeros(int fd, uint64_t start, uint64_t end, struct umem_pageset *zeros)
 {
 	static const char zero[UMEM_PAGE_BYTES];
 	char data[READ_BYTES];
 
 	while (start < end) {
 		ssize_t n = pread(fd, data, umem_min_u64(end - start, sizeof(data)), (off_t)start);
+		size_t at = 0;
 		int r = 0;
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0)
-			return -errno;
 		/* Cut off meanwhile: the next round finds that. */
-		if (n < (ssize_t)UMEM_PAGE_BYTES)
-			return 0;
-		for (size_t at = 0; at + sizeof(zero) <= (size_t)n && r == 0; at += sizeof(zero))
-			if (memcmp(data + at, zero, sizeof(zero)) == 0)
+		if (n <= 0)
+			return n < 0 ? -errno : 0;
+		/* Less than a page is the last one of the file. */
+		do {
+			size_t len = umem_min_u64((size_t)n - at, sizeof(zero));
+
+			if (memcmp(data + at, zero, len) == 0)
 				r = umem_pageset_add(zeros, start + at, start + at + sizeof(zero));
+			at += sizeof(zero);
+		} while (r == 0 && at + sizeof(zero) <= (size_t)n);
 		if (r < 0)
 			return r;
-		start += umem_align_down((uint64_t)n, UMEM_PAGE_BYTES);
+		start += at;
 	}
 	return 0;
 }
 
-/* The same of a range of which some pages may not be in memory: by halves. */
+/* umem_refill_zeros() of a range of which some pages may not be in memory: by halves. */
 static int find_zeros(int fd, uint64_t start, uint64_t end, struct umem_pageset *zeros)
 {
 	struct umem_cachestat stat;
@@ -156,11 +159,11 @@ static int find_zeros(int fd, uint64_t start, uint64_t end, struct umem_pageset 
 
 	/* Before Linux 6.5 there is no telling: everything is read, and brought in. */
 	if (r == -ENOSYS)
-		return read_zeros(fd, start, end, zeros);
+		return umem_refill_zeros(fd, start, end, zeros);
 	if (r < 0 || stat.nr_cache == 0)
 		return r;
 	if (stat.nr_cache >= (end - start) / UMEM_PAGE_BYTES)
-		return read_zeros(fd, start, end, zeros);
+		return umem_refill_zeros(fd, start, end, zeros);
 	half = start + umem_align_down((end - start) / 2, UMEM_PAGE_BYTES);
 	if (half == start)
 		return 0;

@@ -68,6 +68,15 @@ void umem_refill_init(struct umem_refill *refill, struct umem_refill_gate *gate,
 void umem_refill_deinit(struct umem_refill *refill);
 
 /**
+ * umem_refill_zeros - add those pages of a range that hold zeros to @zeros.
+ * @start, @end: file offsets of @fd, whole pages. They are read, and brought in. What is
+ *	past the end of the file is not looked at; of its last page, what there is.
+ *
+ * Return: 0, -ENOMEM, -errno of pread(2).
+ */
+int umem_refill_zeros(int fd, uint64_t start, uint64_t end, struct umem_pageset *zeros);
+
+/**
  * umem_refill_look - find pages that were filled.
  * @kept: file offsets that hold data, did so at the last look, and are not mapped.
  * @filled: those of them that hold zeros and did not at the last look are added.

@@ -145,12 +145,36 @@ static void test_folios(void **state)
 	close(m.fd);
 }
 
+/* The last page of a file may be a part of one. */
+static void test_end_of_file(void **state)
+{
+	struct model m = { .fd = memfd_create("refill", MFD_CLOEXEC) };
+	struct umem_pageset zeros = { 0 };
+
+	(void)state;
+	fill(&m, 0, 0);
+	fill(&m, 1, 1);
+	assert_int_equal(ftruncate(m.fd, 2 * PAGE + 100), 0);
+	assert_int_equal(umem_refill_zeros(m.fd, 0, 4 * PAGE, &zeros), 0);
+	assert_true(umem_pageset_has(&zeros, 0));
+	assert_false(umem_pageset_has(&zeros, PAGE));
+	assert_true(umem_pageset_has(&zeros, 2 * PAGE));
+	assert_false(umem_pageset_has(&zeros, 3 * PAGE));
+	umem_pageset_clear(&zeros);
+	assert_int_equal(pwrite(m.fd, "x", 1, 2 * PAGE + 99), 1);
+	assert_int_equal(umem_refill_zeros(m.fd, 2 * PAGE, 3 * PAGE, &zeros), 0);
+	assert_true(umem_pageset_empty(&zeros));
+	umem_pageset_deinit(&zeros);
+	close(m.fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_changes),
 		cmocka_unit_test(test_exhausted),
 		cmocka_unit_test(test_folios),
+		cmocka_unit_test(test_end_of_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
